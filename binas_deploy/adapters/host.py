@@ -1,0 +1,101 @@
+"""What can be read of the machine this process runs on, for adapters that run on it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+_CPUINFO: Final = Path("/proc/cpuinfo")
+_CPU_FOLDER: Final = Path("/sys/devices/system/cpu")
+_THERMAL: Final = Path("/sys/class/thermal/thermal_zone0/temp")
+_CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/cpu.max")
+_BOARD: Final = Path("/sys/firmware/devicetree/base/model")
+_COMMAND_SECONDS: Final = 5
+
+
+def cpu_model() -> str:
+    """The CPU's name as the system gives it, such as 'Intel(R) Xeon(R) Gold 6338 CPU @ 2.00GHz'."""
+    if sys.platform == "darwin":
+        return _output_of("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
+    named = _cpuinfo("model name") or _cpuinfo("Model")
+    # ARM Linux names no model: the board and the core's part number tell the machine apart.
+    board, part = _text(_BOARD), _cpuinfo("CPU part")
+    described = ", ".join(text for text in (board, f"part {part}" if part else "") if text)
+    return named or described or platform.processor() or platform.machine() or "unknown CPU"
+
+
+def usable_cpus() -> int:
+    """How many logical CPUs this process may run on."""
+    return len(_allowed()) or os.cpu_count() or 1
+
+
+def affinity() -> str:
+    """'all', or the logical CPUs that this process is confined to, such as '0-3,6'."""
+    allowed = _allowed()
+    return "all" if not allowed or len(allowed) == os.cpu_count() else _ranges(sorted(allowed))
+
+
+def host_context() -> dict[str, str]:
+    """System, clock, governor, load and limits; what cannot be read is left out."""
+    found = {
+        "os": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "python": platform.python_version(),
+        "cpus": str(os.cpu_count()),
+        "governor": _text(_CPU_FOLDER / "cpu0/cpufreq/scaling_governor"),
+        "clock_mhz": _clock_mhz(),
+        "temperature_c": _thousandths(_text(_THERMAL)),
+        "cpu_limit": _text(_CGROUP_LIMIT),
+        "load_average": _load_average(),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _allowed() -> set[int]:
+    return os.sched_getaffinity(0) if sys.platform == "linux" else set()
+
+
+def _ranges(cpus: list[int]) -> str:
+    starts = [cpu for cpu in cpus if cpu - 1 not in cpus]
+    ends = [cpu for cpu in cpus if cpu + 1 not in cpus]
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in zip(starts, ends, strict=True))
+
+
+def _clock_mhz() -> str:
+    return _thousandths(_text(_CPU_FOLDER / "cpu0/cpufreq/scaling_cur_freq")) or _cpuinfo("cpu MHz")
+
+
+def _thousandths(text: str) -> str:
+    return f"{int(text) / 1000:.0f}" if text.lstrip("-").isdigit() else ""
+
+
+def _load_average() -> str:
+    with contextlib.suppress(OSError, AttributeError):
+        return f"{os.getloadavg()[0]:.2f}"
+    return ""
+
+
+def _cpuinfo(field: str) -> str:
+    for line in _text(_CPUINFO).splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == field:
+            return value.strip()
+    return ""
+
+
+def _text(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return path.read_text(encoding="utf-8", errors="replace").strip().strip("\0")
+    return ""
+
+
+def _output_of(*command: str) -> str:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=True)
+        return done.stdout.strip()
+    return ""

@@ -1,0 +1,103 @@
+"""Which adapters there are. One row for each built-in; other packages add theirs as entry points.
+
+A package registers ``name = "module:Class"`` in the entry-point group `ENTRY_POINTS`. The class is called as
+``Class(threads, **options)`` with the device file's threads and its ``[options]`` as keyword arguments.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from binas_deploy.adapters.base import Device
+from binas_deploy.errors import DeviceError, InputError, MissingExtraError
+
+ENTRY_POINTS: Final = "binas_deploy.devices"
+Factory = Callable[..., Device]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """``target`` is ``module:Class``; it works when ``package`` is installed, which ``extra`` brings ('' : none)."""
+
+    target: str
+    package: str
+    extra: str = ""
+
+
+ADAPTERS: Final[dict[str, Adapter]] = {
+    "onnxruntime": Adapter("binas_deploy.adapters.onnxruntime:OnnxRuntimeDevice", "onnxruntime", "cpu"),
+}
+
+
+def adapter_names() -> list[str]:
+    """Names that a device file may give as ``adapter``."""
+    return sorted(ADAPTERS.keys() | _registered().keys())
+
+
+def find_adapter(name: str) -> Adapter:
+    """The adapter of that name; a built-in goes before an entry point.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = ADAPTERS.get(name) or _registered().get(name)
+    if found is None:
+        raise InputError(
+            f"unknown adapter {name!r}. Known: {', '.join(adapter_names())}; other packages add adapters in the "
+            f"entry-point group '{ENTRY_POINTS}'."
+        )
+    return found
+
+
+def missing_package(adapter: Adapter) -> MissingExtraError | DeviceError | None:
+    """Why the adapter cannot work here, None when its package is installed. Nothing heavy is imported."""
+    if importlib.util.find_spec(adapter.package) is not None:
+        return None
+    if adapter.extra:
+        return MissingExtraError(adapter.package, adapter.extra, "This device")
+    return DeviceError(f"the adapter {adapter.target} needs the package '{adapter.package}', which is not installed.")
+
+
+def make_device(name: str, threads: int, options: Mapping[str, Any]) -> Device:
+    """A device by the adapter's name. No hardware is touched.
+
+    Raises:
+        InputError: no such adapter, or it does not take these options.
+        MissingExtraError, DeviceError: its package is absent.
+    """
+    adapter = find_adapter(name)
+    if (fault := missing_package(adapter)) is not None:
+        raise fault
+    factory = _factory(adapter)
+    _check_options(name, factory, options)
+    return factory(threads, **options)
+
+
+def _factory(adapter: Adapter) -> Factory:
+    module, _, attribute = adapter.target.partition(":")
+    try:
+        return cast("Factory", getattr(importlib.import_module(module), attribute))
+    except (ImportError, AttributeError) as error:
+        raise DeviceError(f"the adapter {adapter.target} cannot be imported: {error}.") from error
+
+
+def _check_options(name: str, factory: Factory, options: Mapping[str, Any]) -> None:
+    parameters = list(inspect.signature(factory).parameters.values())[1:]
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [parameter.name for parameter in parameters]
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        allowed = ", ".join(known) or "no options at all"
+        raise InputError(f"options.{unknown[0]}: adapter '{name}' does not know it. Allowed: {allowed}.")
+
+
+def _registered() -> dict[str, Adapter]:
+    found = importlib.metadata.entry_points(group=ENTRY_POINTS)
+    return {entry.name: Adapter(entry.value, entry.module.partition(".")[0]) for entry in found}

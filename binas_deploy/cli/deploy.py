@@ -1,0 +1,88 @@
+"""``binas-deploy deploy``: the whole loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from binas_deploy.cli.options import (
+    PATH,
+    Session,
+    accuracy_option,
+    budget_help,
+    common,
+    data_option,
+    device_option,
+    no_accuracy_option,
+    seed_option,
+    solver_option,
+    space_option,
+    supernet_option,
+    table_option,
+    threads_option,
+)
+
+
+@click.command("deploy")
+@device_option()
+@click.option("--budget", required=True, metavar="QUANTITY", help=budget_help)
+@space_option
+@threads_option
+@supernet_option
+@accuracy_option
+@table_option
+@data_option
+@click.option("--output", type=PATH, help="Bundle folder  [default: export/<space>-<device>-<budget>].")
+@solver_option
+@no_accuracy_option
+@seed_option
+@common
+def command(
+    session: Session,
+    device: str,
+    budget: str,
+    space: str,
+    threads: int | None,
+    supernet: Path | None,
+    accuracy: Path | None,
+    table: Path | None,
+    data: str,
+    output: Path | None,
+    solver: str,
+    no_accuracy: bool,
+    seed: int,
+) -> int:
+    """All of it: profile, search, export, verify, and search again with what verify learnt.
+
+    Uses a valid latency table or measures one. Exits as 'verify' does.
+    """
+    from binas_deploy.budget import Budget
+    from binas_deploy.devices import load_device_spec
+    from binas_deploy.space_file import load_space
+
+    asked = Budget.parse(budget)
+    workspace = session.workspace
+    chosen, spec = load_space(space), load_device_spec(device, workspace)
+    from binas_deploy.cli.bundle_report import deployment_text
+    from binas_deploy.steps.deploy import deploy
+
+    done = deploy(
+        chosen,
+        spec,
+        asked,
+        workspace=workspace,
+        threads=threads,
+        supernet=supernet,
+        accuracy=accuracy,
+        table=table,
+        data=data,
+        output=output,
+        solver=solver,
+        measure_accuracy=not no_accuracy,
+        seed=seed,
+        progress=session.progress,
+    )
+    session.file(done.bundle / "verification.json")
+    session.show(deployment_text(done))
+    return done.exit_code

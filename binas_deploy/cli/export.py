@@ -1,0 +1,49 @@
+"""``binas-deploy export``: write a searched network as a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from binas_deploy.cli.options import PATH, Session, common, data_option, seed_option, supernet_option, table_option
+
+
+@click.command("export")
+@click.argument("search_result", type=PATH)
+@click.option("--output", type=PATH, help="Bundle folder  [default: export/<space>-<device>-<budget>].")
+@supernet_option
+@table_option
+@data_option
+@seed_option
+@common
+def command(
+    session: Session,
+    search_result: Path,
+    output: Path | None,
+    supernet: Path | None,
+    table: Path | None,
+    data: str,
+    seed: int,
+) -> None:
+    """Write a searched network as a bundle: ONNX, manifest, test vectors.
+
+    SEARCH_RESULT is a file of 'search'. Batch norm is recalibrated on training images, which must be there.
+    """
+    from binas_deploy.cli.bundle_report import bundle_text
+    from binas_deploy.search_result import SearchResult
+    from binas_deploy.steps.export import export
+    from binas_deploy.table import LatencyTable
+
+    bundle = export(
+        SearchResult.load(search_result),
+        table=LatencyTable.load(table) if table else None,
+        output=output,
+        workspace=session.workspace,
+        supernet=supernet,
+        data=data,
+        seed=seed,
+        progress=session.progress,
+    )
+    session.file(bundle / "manifest.json")
+    session.show(bundle_text(bundle))

@@ -1,0 +1,135 @@
+"""Options that several commands share, and the `Session` that they fill."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from binas_deploy.progress import Progress
+
+F = TypeVar("F", bound=Callable[..., Any])
+PATH: Final = click.Path(path_type=Path)
+DEBUG_KEY: Final = "binas_deploy.debug"
+
+
+@dataclass(frozen=True)
+class Session:
+    """What every command knows: where to work and how to speak.
+
+    Results go to stdout, as text or (``as_json``) as one document; progress and notes go to stderr.
+    """
+
+    workspace_option: Path | None
+    as_json: bool
+    quiet: bool
+
+    @property
+    def workspace(self) -> Path:
+        """The workspace, found as `find_workspace` says."""
+        from binas_deploy.workspace import find_workspace
+
+        return find_workspace(self.workspace_option)
+
+    @functools.cached_property
+    def progress(self) -> Progress:
+        """Where long work reports itself."""
+        from binas_deploy.cli.render import make_progress
+
+        return make_progress(quiet=self.quiet)
+
+    def show(self, text: str) -> None:
+        """A result for people; nothing under ``--json``."""
+        if not self.as_json:
+            click.echo(text)
+
+    def document(self, kind: str, content: Mapping[str, Any]) -> None:
+        """A result for machines, sealed as a document; nothing without ``--json``."""
+        if self.as_json:
+            from binas_deploy.documents import dump_text, seal
+
+            click.echo(dump_text(seal(kind, 1, content)), nl=False)
+
+    def file(self, path: Path) -> None:
+        """A document that was written to ``path``, word for word; nothing without ``--json``."""
+        if self.as_json:
+            click.echo(path.read_text(encoding="utf-8"), nl=False)
+
+
+def _set_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        context.meta[DEBUG_KEY] = True
+
+
+debug_option = click.option(
+    "--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Show the traceback of an error."
+)
+
+
+def common(function: F) -> F:
+    """Add the options of every command; the command is called with a `Session` first."""
+
+    @functools.wraps(function)
+    def call(*, workspace: Path | None, as_json: bool, quiet: bool, **rest: Any) -> Any:
+        return function(Session(workspace, as_json, quiet), **rest)
+
+    for option in reversed(_COMMON):
+        call = option(call)
+    return call  # type: ignore[return-value]
+
+
+_COMMON: Final = (
+    click.option("--workspace", type=PATH, help="Folder with devices/, latency_tables/ and export/."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, and nothing else there."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress on stderr."),
+    debug_option,
+)
+
+
+def command_line() -> str:
+    """The command as typed, to be recorded in what it makes."""
+    return shlex.join(["binas-deploy", *sys.argv[1:]])
+
+
+def device_option(default: str | None = "cpu", text: str = "Device by name, or its TOML file.") -> Callable[[F], F]:
+    """``--device``; None as default leaves the choice to the command."""
+    return click.option("--device", default=default, show_default=True, metavar="NAME|FILE", help=text)
+
+
+space_option = click.option(
+    "--space", default="cifar10", show_default=True, metavar="NAME|FILE", help="Search space by name, or its TOML file."
+)
+budget_help: Final = "The most that a network may take at the median, with its unit: 0.5ms, 800us."
+threads_option = click.option("--threads", type=click.IntRange(1, 1024), help="Threads  [default: the device's].")
+seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+supernet_option = click.option(
+    "--supernet", type=PATH, help="Trained supernet: a folder of 'train'  [default: the shipped one]."
+)
+accuracy_option = click.option(
+    "--accuracy", type=PATH, help="Accuracy model, a file of 'estimate'  [default: the shipped one]."
+)
+table_option = click.option(
+    "--table", type=PATH, help="Latency table, a file of 'profile'  [default: the workspace's, or the built-in one]."
+)
+solver_option = click.option(
+    "--solver", default="frontier", show_default=True, metavar="NAME", help="frontier or milp; both are exact."
+)
+data_option = click.option(
+    "--data",
+    default="cifar10",
+    show_default=True,
+    metavar="cifar10|PATH",
+    help="Images: cifar10, a folder of image folders, or a NumPy file (.npz).",
+)
+no_accuracy_option = click.option(
+    "--no-accuracy", is_flag=True, help="Do not measure accuracy (needs no images); latency and parity decide."
+)

@@ -1,0 +1,41 @@
+"""``binas-deploy verify``: run a bundle on its device and judge it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from binas_deploy.cli.options import PATH, Session, common, data_option, device_option, no_accuracy_option, seed_option
+
+
+@click.command("verify")
+@click.argument("bundle", type=PATH)
+@device_option(None, "Device by name, or its TOML file  [default: the one that the bundle was made for].")
+@data_option
+@no_accuracy_option
+@seed_option
+@common
+def command(session: Session, bundle: Path, device: str | None, data: str, no_accuracy: bool, seed: int) -> int:
+    """Run a bundle on its device and judge parity, accuracy and latency.
+
+    BUNDLE is a folder that 'export' wrote. Writes verification.json there. Exits with 0 when all holds, 1 when
+    something does not, 4 when something could not be measured or decided.
+    """
+    from binas_deploy.cli.bundle_report import bundle_text, verification_text
+    from binas_deploy.devices import load_device_spec
+    from binas_deploy.steps.verify import verify
+
+    workspace = session.workspace
+    report = verify(
+        bundle,
+        device=load_device_spec(device, workspace) if device else None,
+        workspace=workspace,
+        data=data,
+        accuracy="never" if no_accuracy else "always",
+        seed=seed,
+        progress=session.progress,
+    )
+    session.file(bundle / "verification.json")
+    session.show(f"{bundle_text(bundle)}\n\n{verification_text(report)}")
+    return report.exit_code

@@ -1,0 +1,176 @@
+"""Device files: whom we measure. TOML in, `DeviceSpec` out; ``devices/cpu.toml`` documents every key.
+
+A name is looked up in the workspace's ``devices/`` first, then among the built-in ones.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from binas_deploy.adapters.base import Device, DeviceFacts
+from binas_deploy.adapters.registry import find_adapter, make_device, missing_package
+from binas_deploy.conditions import BACK_TO_BACK, Conditions
+from binas_deploy.documents import validation_message
+from binas_deploy.errors import DeviceError, DocumentError, EnvironmentFault, InputError
+from binas_deploy.measure import Timing
+from binas_deploy.workspace import builtin_folder
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEVICE_VERSION: Final = 1
+_OptionValue = bool | int | float | str
+_DEFAULTS: Final = Timing()
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class TimingSpec(_Strict):
+    """The file's ``[timing]``; see `Timing` for what each means."""
+
+    warmup_ms: Annotated[float, Field(ge=0, le=60_000)] = _DEFAULTS.warmup_ms
+    samples_per_visit: Annotated[int, Field(ge=1, le=10_000)] = _DEFAULTS.samples_per_visit
+    visit_ms: Annotated[float, Field(gt=0, le=3_600_000)] = _DEFAULTS.visit_ms
+    min_rounds: Annotated[int, Field(ge=1, le=10_000)] = _DEFAULTS.min_rounds
+    max_rounds: Annotated[int, Field(ge=1, le=10_000)] = _DEFAULTS.max_rounds
+    max_seconds: Annotated[float, Field(gt=0, le=7 * 86_400)] = _DEFAULTS.max_seconds
+    target_interval_percent: Annotated[float, Field(gt=0, le=100)] = _DEFAULTS.target_interval_percent
+
+    @model_validator(mode="after")
+    def _ordered(self) -> TimingSpec:
+        if self.min_rounds > self.max_rounds:
+            raise ValueError(f"min_rounds {self.min_rounds} is more than max_rounds {self.max_rounds}")
+        return self
+
+
+class DeviceSpec(_Strict):
+    """One device: which adapter drives it and under which settings it is measured."""
+
+    format: Literal["binas-deploy/device"] = "binas-deploy/device"
+    version: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    adapter: Annotated[str, Field(min_length=1, max_length=64)]
+    transport: Literal["local"] = "local"
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    batch: Annotated[int, Field(ge=1, le=65_536)] = 1
+    options: dict[str, _OptionValue] = Field(default_factory=dict)
+    timing: TimingSpec = TimingSpec()
+
+    def with_threads(self, threads: int | None) -> DeviceSpec:
+        """This device with another number of threads; None keeps the file's.
+
+        Raises:
+            InputError: not a number of threads.
+        """
+        if threads is None:
+            return self
+        try:
+            return DeviceSpec.model_validate({**self.model_dump(), "threads": threads})
+        except ValidationError as error:
+            raise InputError(f"threads = {threads!r}: give a whole number from 1 to 1024.") from error
+
+    def timing_rule(self) -> Timing:
+        """The file's ``[timing]`` as the measuring core takes it."""
+        return Timing(**self.timing.model_dump())
+
+
+def device_files(workspace: Path | None = None) -> dict[str, Path]:
+    """Name -> file of every device there is; the workspace's go before the built-in ones."""
+    folders = [builtin_folder("devices"), *([workspace / "devices"] if workspace else [])]
+    found = {path.stem: path for folder in folders if folder.is_dir() for path in folder.glob("*.toml")}
+    return dict(sorted(found.items()))
+
+
+def load_device_spec(name_or_path: str | Path, workspace: Path | None = None) -> DeviceSpec:
+    """A device by name, or a file by path (anything with a separator or ``.toml``).
+
+    Raises:
+        InputError: unknown name, or no such file.
+        DocumentError: the file is not a device; the message names field path, value and what is allowed.
+    """
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or text.endswith(".toml") or "/" in text or "\\" in text:
+        return _load(Path(text))
+    files = device_files(workspace)
+    if text not in files:
+        known = ", ".join(files) or "none"
+        raise InputError(f"unknown device {text!r}. Known: {known}; or give the path of a device file (.toml).")
+    spec = _load(files[text])
+    if spec.name != text:
+        raise DocumentError(f"{files[text]}: name: is {spec.name!r}, the file is called {text!r}. Make them the same.")
+    return spec
+
+
+def parse_device_spec(text: str, path: Path) -> DeviceSpec:
+    """Parse the text of a device file; ``path`` is named in errors.
+
+    Raises:
+        DocumentError: not TOML, or not a valid device.
+    """
+    try:
+        raw: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise DocumentError(f"{path}: not valid TOML: {error}") from error
+    version = raw.get("version")
+    if isinstance(version, int) and version > DEVICE_VERSION:
+        raise DocumentError(f"{path}: version {version}, this tool reads {DEVICE_VERSION}. Upgrade binas-deploy.")
+    for key in ("format", "version"):
+        if key not in raw:
+            raise DocumentError(f"{path}: {key}: missing. A device file starts with format and version = 1.")
+    try:
+        return DeviceSpec.model_validate(raw)
+    except ValidationError as error:
+        raise DocumentError(validation_message(path, error)) from error
+
+
+def open_device(spec: DeviceSpec, threads: int | None = None) -> Device:
+    """The device that ``spec`` describes. No hardware is touched.
+
+    Raises:
+        InputError: an unknown adapter, or options that it does not take.
+        MissingExtraError, DeviceError: the adapter's package is absent.
+    """
+    asked = spec.with_threads(threads)
+    return make_device(asked.adapter, asked.threads, asked.options)
+
+
+def availability(spec: DeviceSpec) -> tuple[bool, str]:
+    """Whether the device can be opened here, and why (not). Decided without importing its runtime."""
+    try:
+        fault = missing_package(find_adapter(spec.adapter))
+    except InputError as error:
+        return False, str(error)
+    return (True, "ready") if fault is None else (False, str(fault))
+
+
+def device_conditions(spec: DeviceSpec, facts: DeviceFacts) -> Conditions:
+    """Under what latencies of this device hold: what it says of itself, and what ``spec`` asks of it.
+
+    Raises:
+        DeviceError: the device leaves out a key of the identity.
+    """
+    asked = {"device": spec.name, "precision": spec.precision, "batch": str(spec.batch), "cadence": BACK_TO_BACK}
+    try:
+        return Conditions({**facts.identity, **asked}, facts.context)
+    except InputError as error:
+        raise DeviceError(f"adapter '{spec.adapter}' states incomplete facts: {error}") from error
+
+
+def _load(path: Path) -> DeviceSpec:
+    try:
+        return parse_device_spec(path.read_text(encoding="utf-8"), path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such device file.") from error
+    except UnicodeDecodeError as error:
+        raise DocumentError(f"{path}: not a text file; a device is TOML in UTF-8.") from error
+    except OSError as error:
+        raise EnvironmentFault(f"cannot read {path}: {error.strerror}.") from error

@@ -1,0 +1,205 @@
+"""The one place that times. It knows the device protocol and nothing of networks.
+
+Subjects are measured in interleaved rounds: each round visits all of them once in a fresh random order, so that a
+drift of the host's speed falls on all alike (it reaches 1.4 times within minutes on shared machines). A visit warms
+the subject up and then takes a few back-to-back samples. One subject, the sentinel, is visited again and again
+through each round, and shows how steady the host was. Rounds go on until each subject's 25 % quantile is known to
+within the target, or a limit is reached.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from binas_deploy.adapters.base import Executable, Feed
+from binas_deploy.errors import DeviceError, InputError, NotMeasuredError
+from binas_deploy.quality import Quality, Round, Samples, Watch, interval_percents, steadiness, timer_resolution_ns
+
+OnRound = Callable[[int, Round], None]
+
+SENTINEL_EVERY: Final = 25
+_LEAST_SAMPLES: Final = 2
+_MOST_WARMUP_CALLS: Final = 10_000
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How much to measure.
+
+    ``warmup_ms`` and ``samples_per_visit`` hold for one visit; a subject whose samples would take longer than
+    ``visit_ms`` gets fewer (at least 2, the same in every round), so that more rounds fit. At least ``min_rounds``
+    are measured; after that, measuring stops at ``max_rounds``, after ``max_seconds``, or once the 95 % interval of
+    every subject's location lies within ``target_interval_percent`` of it.
+    """
+
+    warmup_ms: float = 1.0
+    samples_per_visit: int = 8
+    visit_ms: float = 20.0
+    min_rounds: int = 12
+    max_rounds: int = 80
+    max_seconds: float = 60.0
+    target_interval_percent: float = 1.0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something to time: ``open`` gives it loaded for one visit (a resident one is given each time)."""
+
+    key: str
+    open: Callable[[], AbstractContextManager[Executable]]
+    feed: Feed
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What `measure` gives: the rounds of this run, and its quality."""
+
+    rounds: tuple[Round, ...]
+    quality: Quality
+
+    def samples(self, key: str) -> Samples:
+        """All samples of a subject in this run, in the order taken.
+
+        Raises:
+            NotMeasuredError: no round was measured in this run.
+        """
+        if not self.rounds:
+            raise NotMeasuredError(f"{key}: no round was measured in this run.")
+        return np.concatenate([samples[key] for samples in self.rounds])
+
+
+def measure(
+    subjects: Sequence[Subject],
+    *,
+    timing: Timing,
+    rng: np.random.Generator,
+    sentinel: str,
+    done: Sequence[Round] = (),
+    on_round: OnRound | None = None,
+    clock: Callable[[], int] = time.perf_counter_ns,
+) -> Measured:
+    """Measure interleaved rounds until the stopping rule of ``timing`` is met.
+
+    ``done`` are complete rounds of earlier runs: they count, and none is repeated. ``on_round(index, samples)``
+    is called after each new round; what it raises ends the measuring, and so does Ctrl-C, at the cost of the
+    current round.
+
+    Raises:
+        InputError: no subjects, a key twice, a sentinel that is not among them, or ``done`` rounds of other subjects.
+        DeviceError: the device fails, or gives latencies that cannot be.
+    """
+    _check_subjects(subjects, sentinel)
+    _check_done(done, subjects)
+    watch = Watch(clock)
+    rounds, counts = list(done), dict[str, int]()
+    while not (stopped_by := _stop_reason(timing, rounds, watch.seconds())):
+        rounds.append(_round(_round_order(subjects, rng, sentinel), timing, counts))
+        if on_round is not None:
+            on_round(len(rounds) - 1, rounds[-1])
+    new = tuple(rounds[len(done) :])
+    return Measured(new, _quality(rounds, new or rounds, sentinel, timing, stopped_by, watch))
+
+
+def _check_subjects(subjects: Sequence[Subject], sentinel: str) -> None:
+    keys = [subject.key for subject in subjects]
+    if not keys:
+        raise InputError("nothing to measure: give at least one subject.")
+    if len(set(keys)) != len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise InputError(f"{twice!r} is to be measured twice in a round; give each subject once.")
+    if sentinel not in keys:
+        raise InputError(f"the sentinel {sentinel!r} is not among the {len(keys)} subjects.")
+
+
+def _check_done(done: Sequence[Round], subjects: Sequence[Subject]) -> None:
+    keys = {subject.key for subject in subjects}
+    for index, samples in enumerate(done):
+        if samples.keys() != keys:
+            raise InputError(f"round {index} of an earlier run measured other subjects; start afresh.")
+
+
+def _stop_reason(timing: Timing, rounds: Sequence[Round], seconds: float) -> str:
+    if len(rounds) < timing.min_rounds:
+        return ""
+    if max(interval_percents(rounds).values()) <= timing.target_interval_percent:
+        return "target"
+    if len(rounds) >= timing.max_rounds:
+        return "rounds"
+    return "seconds" if seconds >= timing.max_seconds else ""
+
+
+def _quality(
+    rounds: Sequence[Round], new: Sequence[Round], sentinel: str, timing: Timing, stopped_by: str, watch: Watch
+) -> Quality:
+    widths = interval_percents(rounds)
+    trend, spread = steadiness([samples[sentinel] for samples in new])
+    return Quality(
+        rounds=len(rounds),
+        seconds=watch.seconds(),
+        stopped_by=stopped_by,
+        interval_percent=widths,
+        noisy=tuple(key for key, width in widths.items() if width > timing.target_interval_percent),
+        sentinel_trend=trend,
+        sentinel_spread=spread,
+        contention=watch.contention(),
+        timer_resolution_ns=timer_resolution_ns(watch.clock),
+    )
+
+
+def _round(order: Sequence[Subject], timing: Timing, counts: dict[str, int]) -> Round:
+    visits: dict[str, list[Samples]] = {}
+    for subject in order:
+        visits.setdefault(subject.key, []).append(_visit(subject, timing, counts))
+    return {key: np.concatenate(samples) for key, samples in visits.items()}
+
+
+def _round_order(subjects: Sequence[Subject], rng: np.random.Generator, sentinel: str) -> list[Subject]:
+    """The sentinel first and after every `SENTINEL_EVERY` others, which come in random order."""
+    watched = next(subject for subject in subjects if subject.key == sentinel)
+    others = [subject for subject in subjects if subject.key != sentinel]
+    order = [watched]
+    for place, index in enumerate(rng.permutation(len(others)), start=1):
+        order.append(others[index])
+        if place % SENTINEL_EVERY == 0:
+            order.append(watched)
+    return order
+
+
+def _visit(subject: Subject, timing: Timing, counts: dict[str, int]) -> Samples:
+    with subject.open() as executable:
+        _warm_up(executable, subject, timing)
+        # Settled once: were it settled anew, slow moments would get fewer samples than fast ones.
+        if subject.key not in counts:
+            latency = _sample(executable, subject, _LEAST_SAMPLES).min()
+            counts[subject.key] = _samples_of_visit(timing, int(latency))
+        return _sample(executable, subject, counts[subject.key])
+
+
+def _warm_up(executable: Executable, subject: Subject, timing: Timing) -> None:
+    """At least one call, and calls for ``warmup_ms`` by the device's own account."""
+    first = int(_sample(executable, subject, 1)[0])
+    left = timing.warmup_ms * 1e6 - first
+    if left > 0:
+        _sample(executable, subject, min(math.ceil(left / first), _MOST_WARMUP_CALLS))
+
+
+def _samples_of_visit(timing: Timing, latency: int) -> int:
+    least = min(_LEAST_SAMPLES, timing.samples_per_visit)
+    return max(least, min(timing.samples_per_visit, int(timing.visit_ms * 1e6 / latency)))
+
+
+def _sample(executable: Executable, subject: Subject, count: int) -> Samples:
+    samples = executable.sample(subject.feed, count=count)
+    if samples.shape != (count,) or samples.dtype != np.int64 or samples.min() < 1:
+        raise DeviceError(
+            f"{subject.key}: {count} latencies asked, the device gave {samples.dtype} of shape {samples.shape}"
+            f"{f' from {samples.min()} ns' if samples.size else ''}; latencies are positive int64 nanoseconds."
+        )
+    return samples

@@ -1,0 +1,128 @@
+"""How good a measuring run was: how well each latency is known, how steady the host, who else was at work."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from binas_deploy.errors import NotMeasuredError
+from binas_deploy.measurement import LOCATION_QUANTILE, Measurement
+
+Samples = NDArray[np.int64]
+Round = Mapping[str, Samples]
+"""Samples (n,) in ns of every subject by key, of one round."""
+
+_RESOLUTION_READS: Final = 50
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good a measuring run was.
+
+    ``rounds``: all there are, earlier runs' included; ``stopped_by``: 'target', 'rounds' or 'seconds';
+    ``interval_percent``: of each subject, how far the 95 % interval of its location reaches from it;
+    ``noisy``: the subjects whose interval stayed wider than the target; ``sentinel_trend``: its median in the run's
+    last third over that in the first; ``sentinel_spread``: its p90 over its p10; ``contention``: CPUs kept busy
+    by other processes, on average (None when unknown).
+    """
+
+    rounds: int
+    seconds: float
+    stopped_by: str
+    interval_percent: Mapping[str, float]
+    noisy: tuple[str, ...]
+    sentinel_trend: float
+    sentinel_spread: float
+    contention: float | None
+    timer_resolution_ns: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The document form; an interval that is not known yet is None."""
+        known = {key: round(x, 3) if math.isfinite(x) else None for key, x in self.interval_percent.items()}
+        return {**asdict(self), "interval_percent": known, "noisy": list(self.noisy)}
+
+    def summary(self) -> dict[str, str]:
+        """The figures as short text, for the record of a run."""
+        contention = {} if self.contention is None else {"contention_cpus": f"{self.contention:.2f}"}
+        return {
+            "measured_s": f"{self.seconds:.1f}",
+            "stopped_by": self.stopped_by,
+            "noisy": str(len(self.noisy)),
+            "sentinel_trend": f"{self.sentinel_trend:.4f}",
+            "sentinel_spread": f"{self.sentinel_spread:.4f}",
+            **contention,
+            "timer_resolution_ns": str(self.timer_resolution_ns),
+        }
+
+
+class Watch:
+    """Time since it was made, and what other processes did meanwhile."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self.clock = clock
+        self._start = clock()
+        self._wall, self._own, self._busy = time.monotonic(), time.process_time(), _busy_seconds()
+
+    def seconds(self) -> float:
+        """Since it was made."""
+        return (self.clock() - self._start) / 1e9
+
+    def contention(self) -> float | None:
+        """CPUs that other processes kept busy, on average; None when it cannot be read."""
+        busy, wall = _busy_seconds(), time.monotonic() - self._wall
+        if busy is None or self._busy is None or wall <= 0:
+            return None
+        others = (busy - self._busy) - (time.process_time() - self._own)
+        return max(0.0, others / wall)
+
+
+def _busy_seconds() -> float | None:
+    """CPU time that the whole machine has spent working."""
+    import psutil  # here: only measuring needs it
+
+    try:
+        times = psutil.cpu_times()
+    except (OSError, psutil.Error):  # containers may hide /proc
+        return None
+    # Guest time is counted in user time already; stolen time is what other guests of the host took.
+    idle = {"idle", "iowait", "guest", "guest_nice"}
+    return float(sum(value for name, value in times._asdict().items() if name not in idle))
+
+
+def interval_percents(rounds: Sequence[Round]) -> dict[str, float]:
+    """For each subject: how far the 95 % interval of its location reaches from it, in percent (infinite: unknown)."""
+    return {key: _interval_percent(np.concatenate([samples[key] for samples in rounds])) for key in rounds[0]}
+
+
+def _interval_percent(samples: Samples) -> float:
+    measurement = Measurement(samples, np.zeros_like(samples))
+    try:
+        low, high = measurement.interval(LOCATION_QUANTILE)
+    except NotMeasuredError:
+        return math.inf
+    return 100 * max(high - measurement.location, measurement.location - low) / measurement.location
+
+
+def timer_resolution_ns(clock: Callable[[], int] = time.perf_counter_ns) -> int:
+    """The smallest step that the clock was seen to take, in ns."""
+    steps = []
+    for _ in range(_RESOLUTION_READS):
+        start = now = clock()
+        while now == start:
+            now = clock()
+        steps.append(now - start)
+    return min(steps)
+
+
+def steadiness(rounds: Sequence[Samples]) -> tuple[float, float]:
+    """(median of the last third over that of the first, p90 over p10) of the sentinel's rounds."""
+    third = max(1, len(rounds) // 3)
+    first, last = (float(np.median(np.concatenate(list(part)))) for part in (rounds[:third], rounds[-third:]))
+    p10, p90 = np.quantile(np.concatenate(list(rounds)), [0.1, 0.9])
+    return last / first, float(p90 / p10)

@@ -1,0 +1,89 @@
+"""Quantities with units in text: ``30ms``, ``2.5MB``, ``12mJ``. Bare numbers are refused.
+
+Times are integer nanoseconds, sizes integer bytes, energies integer nanojoules.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal, DecimalException
+from typing import Final
+
+from binas_deploy.errors import InputError
+
+_UNITS: Final[dict[str, tuple[str, int]]] = {
+    "ns": ("time", 1),
+    "us": ("time", 10**3),
+    "ms": ("time", 10**6),
+    "s": ("time", 10**9),
+    "B": ("size", 1),
+    "kB": ("size", 10**3),
+    "MB": ("size", 10**6),
+    "GB": ("size", 10**9),
+    "KiB": ("size", 2**10),
+    "MiB": ("size", 2**20),
+    "mJ": ("energy", 10**6),
+    "J": ("energy", 10**9),
+}
+_EXAMPLE: Final = {"time": "30ms", "size": "2MB", "energy": "5mJ"}
+_SMALLEST: Final = {"time": "1 ns", "size": "1 B", "energy": "1 nJ"}
+_MAX_BASE_UNITS: Final = 10**18
+_TEXT = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z\u00b5\u03bc]*)\s*")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A positive amount in base units: ns for time, bytes for size, nJ for energy."""
+
+    kind: str
+    amount: int
+
+    def __str__(self) -> str:
+        return format_quantity(self.amount, self.kind)
+
+
+def parse_quantity(text: str, kind: str = "time") -> Quantity:
+    """Read ``text`` as a positive quantity of ``kind`` ('time', 'size' or 'energy').
+
+    Raises:
+        InputError: no number, no unit, unknown unit, another kind of unit, or out of range.
+    """
+    match = _TEXT.fullmatch(text)
+    example = _EXAMPLE[kind]
+    if match is None:
+        raise InputError(f"{text!r} is not a quantity. Write a number and a unit, such as {example}.")
+    number, unit = match.groups()
+    if unit in ("\u00b5s", "\u03bcs"):  # the micro sign and the Greek letter
+        unit = "us"
+    if not unit:
+        choices = ", ".join(f"{number}{name}" for name in _names(kind))
+        raise InputError(f"{text!r} has no unit. Write one of: {choices}.")
+    if unit not in _UNITS or _UNITS[unit][0] != kind:
+        raise InputError(f"{text!r}: unit {unit!r} is not a unit of {kind}. Use one of: {', '.join(_names(kind))}.")
+    amount = _base_units(number, _UNITS[unit][1])
+    if amount is None:
+        largest = format_quantity(_MAX_BASE_UNITS, kind)
+        raise InputError(f"{text!r} is out of range: a {kind} lies between {_SMALLEST[kind]} and {largest}.")
+    return Quantity(kind, amount)
+
+
+def format_quantity(amount: float, kind: str = "time") -> str:
+    """The shortest readable text: ``format_quantity(503_200)`` is '0.503 ms'."""
+    if kind == "time":
+        return f"{amount / 1e6:.3f} ms" if abs(amount) < 10**10 else f"{amount / 1e9:.1f} s"
+    if kind == "size":
+        return f"{amount / 1e6:.2f} MB" if amount >= 10**5 else f"{amount:.0f} B"
+    return f"{amount / 1e6:.3f} mJ"
+
+
+def _base_units(number: str, factor: int) -> int | None:
+    try:
+        base = Decimal(number) * factor
+    except DecimalException:  # an exponent beyond what decimals hold
+        return None
+    return int(base.to_integral_value()) if 1 <= base <= _MAX_BASE_UNITS else None
+
+
+def _names(kind: str) -> list[str]:
+    return [name for name, (unit_kind, _) in _UNITS.items() if unit_kind == kind]

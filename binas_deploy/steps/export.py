@@ -1,0 +1,184 @@
+"""Write a searched network as a bundle: model, manifest, test vectors. All of it or nothing."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from binas_deploy.data.base import Dataset
+from binas_deploy.documents import write_atomic, writing
+from binas_deploy.errors import InputError
+from binas_deploy.estimate import Estimate
+from binas_deploy.graph import build_network
+from binas_deploy.manifest import (
+    MANIFEST_NAME,
+    MODEL_NAME,
+    VECTORS_NAME,
+    Asked,
+    DataSource,
+    Manifest,
+    Predicted,
+    Preprocessing,
+    TableSource,
+    Tensor,
+    anchors_of,
+    file_entry,
+    save_vectors,
+)
+from binas_deploy.model import INPUT_NAME, OUTPUT_NAME, OnnxModel
+from binas_deploy.progress import SILENT, Progress
+from binas_deploy.proportion import wilson
+from binas_deploy.search_result import SearchResult
+from binas_deploy.shipped import supernet_path
+from binas_deploy.steps.estimate import training_data
+from binas_deploy.steps.tables import table_of_digest
+from binas_deploy.steps.torch_extra import import_torch
+from binas_deploy.supernet_info import SupernetInfo
+from binas_deploy.table import LatencyTable, table_path
+
+if TYPE_CHECKING:
+    from binas_deploy.supernet.network import Network
+
+VECTORS: Final = 8
+RECALIBRATION_IMAGES: Final = 4000
+_MADE_WITH: Final = ("binas-deploy", "torch", "onnx", "numpy")
+
+
+def export(
+    result: SearchResult,
+    *,
+    table: LatencyTable | None = None,
+    workspace: Path,
+    output: Path | None = None,
+    supernet: Path | None = None,
+    data: str = "cifar10",
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Path:
+    """The folder of a complete bundle; an older one of the same name is replaced only by a complete new one.
+
+    Weights come from the supernet with batch normalisation recalibrated on its training images. ``table`` is the one
+    that the result was searched with (default: found in the workspace by its digest). ``output`` defaults to
+    ``export/<space>-<device>-<budget>`` of the workspace.
+
+    Raises:
+        InputError: the images or the table are missing, or ``output`` is a folder of something else.
+        MismatchError: supernet, images or table are not those of the result.
+    """
+    import_torch("exporting from a supernet")
+    table = table or table_of_digest(workspace, result.device, result.space, result.budgets[0].table_digest)
+    folder = supernet_path(result.space, supernet)
+    info = SupernetInfo.load(folder)
+    info.require_space(result.space)
+    dataset = training_data(info, data)
+    target = output or workspace / "export" / bundle_name(result)
+    with progress.task("export: recalibrate, evaluate, write", 3) as advance:
+        network = _network(result, folder, dataset)
+        advance(1)
+        holdout = _holdout_accuracy(network, dataset)
+        advance(1)
+        with _replacing(target) as temporary:
+            model = _write_files(network, temporary, int(table.conditions.identity["batch"]), seed)
+            _manifest(result, table, info, model, temporary, holdout).save(temporary)
+        advance(1)
+    return target
+
+
+def bundle_name(result: SearchResult) -> str:
+    """``<space>-<device>-<budget>``."""
+    return f"{result.space.name}-{result.device}-{result.budgets[0].budget}"
+
+
+def _network(result: SearchResult, folder: Path, dataset: Dataset) -> Network:
+    from binas_deploy.supernet.evaluate import recalibrated
+    from binas_deploy.supernet.network import extract
+    from binas_deploy.supernet.store import load_supernet
+
+    supernet, _ = load_supernet(folder)
+    return recalibrated(extract(supernet, result.architecture), dataset, images=RECALIBRATION_IMAGES)
+
+
+def _holdout_accuracy(network: Network, dataset: Dataset) -> Estimate:
+    """Evaluated directly on the held-out images: an accuracy model at its own maximum is optimistic."""
+    from binas_deploy.supernet.evaluate import predictions
+
+    split = dataset.holdout
+    return wilson(int(np.sum(predictions(network, dataset, split) == split.labels)), len(split))
+
+
+def _write_files(network: Network, folder: Path, batch: int, seed: int) -> OnnxModel:
+    """The model, and seeded inputs (n, c, r, r) with what torch makes of them (n, classes): to verify without torch."""
+    import torch
+
+    from binas_deploy.supernet.network import folded_weights
+
+    model = build_network(network.space, network.arch, folded_weights(network), batch=batch)
+    write_atomic(folder / MODEL_NAME, model.payload)
+    inputs = np.random.default_rng(seed).standard_normal((VECTORS, *network.space.input_shape), dtype=np.float32)
+    with torch.inference_mode():
+        save_vectors(folder, inputs, network(torch.from_numpy(inputs)).numpy())
+    return model
+
+
+def _manifest(
+    result: SearchResult, table: LatencyTable, info: SupernetInfo, model: OnnxModel, folder: Path, holdout: Estimate
+) -> Manifest:
+    return Manifest(
+        name=bundle_name(result),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        versions={name: metadata.version(name) for name in _MADE_WITH},
+        files={name: file_entry(folder / name) for name in (MODEL_NAME, VECTORS_NAME)},
+        space=result.space,
+        architecture=result.architecture,
+        input=Tensor(INPUT_NAME, model.input_shape),
+        output=Tensor(OUTPUT_NAME, model.output_shape),
+        preprocessing=Preprocessing(info.data.mean, info.data.std, result.space.resolution),
+        labels=info.data.classes,
+        asked=Asked.of(result, table),
+        identity=table.conditions.identity,
+        table=TableSource(table.digest, _table_name(table)),
+        anchors=anchors_of(table),
+        accuracy_model_digest=result.accuracy_digest,
+        supernet_digest=info.digest,
+        data=DataSource(info.data.name, info.data.fingerprint, info.data.seed),
+        predicted=Predicted(result.latency, result.accuracy, holdout),
+        seed=result.seed,
+        simulated=result.simulated,
+    )
+
+
+def _table_name(table: LatencyTable) -> str:
+    """Where a table of these conditions stands, below ``latency_tables/``."""
+    return table_path(Path(), table.device, table.space.name, table.conditions).as_posix()
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A temporary folder beside ``target`` that takes its place when the block ends well, and goes when not."""
+    if target.exists() and any(target.iterdir()) and not (target / MANIFEST_NAME).is_file():
+        raise InputError(f"{target} exists and is no bundle. Choose another --output, or remove it.")
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    try:
+        yield temporary
+        with writing(target):
+            temporary.chmod(0o755)
+            if target.exists():
+                old = temporary.with_suffix(".old")
+                target.rename(old)
+                temporary.rename(target)
+                shutil.rmtree(old)
+            else:
+                temporary.rename(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

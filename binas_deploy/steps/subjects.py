@@ -1,0 +1,172 @@
+"""What profiling times: pieces and whole networks as ONNX, with weights and inputs that their keys determine.
+
+Weights do not change how fast a network is, as long as its activations stay in range. So pieces and anchors get
+random ones, drawn from a seed that is a hash of the key: any later run measures the same bytes again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from platformdirs import user_cache_path
+
+from binas_deploy.adapters.base import Device, Executable, Precision, Program
+from binas_deploy.block import Block, Piece
+from binas_deploy.graph import build_network, build_piece, network_weight_shapes, random_weights, weight_shapes
+from binas_deploy.measure import Subject
+from binas_deploy.model import INPUT_NAME, OnnxModel
+from binas_deploy.progress import SILENT, Progress
+from binas_deploy.space import Architecture, SearchSpace
+from binas_deploy.table import LatencyTable
+
+ANCHORS: Final = 12
+"""Whole networks that a table is calibrated on."""
+_MOST_DRAWS: Final = 1000
+_KEY_DIGITS: Final = 12
+_MEMORY_PER_BYTE: Final = 4
+"""A loaded model takes its weights, as read and as packed for the kernels, and room for activations."""
+_SHARE_OF_MEMORY: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Network:
+    """A whole network to measure; ``kind`` says how it was chosen."""
+
+    arch: Architecture
+    kind: str
+
+
+def network_key(space: SearchSpace, arch: Architecture) -> str:
+    """Text that names one network of one space, such as ``network-3f2a...``."""
+    text = f"{space.fingerprint} {json.dumps(arch.to_json(), sort_keys=True)}"
+    return f"network-{hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]}"
+
+
+def piece_model(piece: Piece, batch: int) -> OnnxModel:
+    """The piece with the random weights of its key."""
+    return build_piece(piece, random_weights(weight_shapes(piece), _rng(piece.key)), batch=batch)
+
+
+def network_model(space: SearchSpace, arch: Architecture, batch: int) -> OnnxModel:
+    """The network with the random weights of its key."""
+    weights = random_weights(network_weight_shapes(space, arch), _rng(network_key(space, arch)))
+    return build_network(space, arch, weights, batch=batch)
+
+
+def choose_anchors(space: SearchSpace, seed: int, count: int = ANCHORS) -> tuple[Network, ...]:
+    """Different networks to calibrate on: the two ends, designed ones, and random ones up to ``count``.
+
+    The designed ones set depth against width and one kind of option against all others, so that their effects can
+    be told apart. A space of fewer networks gives fewer.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = (Network(space.sample(rng), "random") for _ in range(_MOST_DRAWS))
+    found: dict[Architecture, Network] = {}
+    for network in itertools.chain(_designed(space), drawn):
+        if len(found) == count:
+            break
+        found.setdefault(network.arch, network)
+    return tuple(found.values())
+
+
+def middle_network(space: SearchSpace, networks: Sequence[Network]) -> Architecture:
+    """The one of median work."""
+    return sorted((network.arch for network in networks), key=space.macs)[len(networks) // 2]
+
+
+def anchor_models(table: LatencyTable) -> dict[str, OnnxModel]:
+    """The anchors of a table by key, byte for byte as they were measured, to measure them again."""
+    batch = int(table.conditions.identity["batch"])
+    networks = (anchor.arch for anchor in table.anchors)
+    return {network_key(table.space, arch): network_model(table.space, arch, batch) for arch in networks}
+
+
+@contextlib.contextmanager
+def open_subjects(
+    device: Device,
+    models: Mapping[str, OnnxModel],
+    *,
+    precision: Precision = Precision.FP32,
+    progress: Progress = SILENT,
+) -> Iterator[list[Subject]]:
+    """Each model compiled, as a subject to measure. All stay loaded until the end where memory allows it.
+
+    Raises:
+        DeviceError: the device cannot take one of them.
+    """
+    with contextlib.ExitStack() as stack:
+        resident = _fit_in_memory(models)
+        subjects = []
+        with progress.task("compiling", len(models)) as advance:
+            for key, model in models.items():
+                program = device.compile(model, precision=precision, cache=_cache())
+                subjects.append(Subject(key, _opener(device, program, stack if resident else None), _feed(key, model)))
+                advance(1)
+        yield subjects
+
+
+@contextlib.contextmanager
+def anchor_subjects(table: LatencyTable, device: Device) -> Iterator[list[Subject]]:
+    """The anchors of a table, ready to be measured again on ``device``."""
+    precision = Precision(table.conditions.identity["precision"])
+    with open_subjects(device, anchor_models(table), precision=precision) as subjects:
+        yield subjects
+
+
+def _opener(
+    device: Device, program: Program, stack: contextlib.ExitStack | None
+) -> Callable[[], contextlib.AbstractContextManager[Executable]]:
+    if stack is None:
+        return lambda: device.load(program)
+    executable = stack.enter_context(device.load(program))
+    return lambda: contextlib.nullcontext(executable)
+
+
+def _designed(space: SearchSpace) -> list[Network]:
+    deep = tuple(stage.max_depth for stage in space.stages)
+    shallow = tuple(stage.depths[0] for stage in space.stages)
+    chosen = [
+        _network(space, deep, lambda block: (-block.macs,)),
+        _network(space, shallow, lambda block: (block.macs,)),
+        _network(space, deep, lambda block: (block.option.kernel, -block.macs)),
+        _network(space, deep, lambda block: (block.option.expansion, -block.macs)),
+        _network(space, deep, lambda block: (block.option.se_ratio, -block.macs)),
+    ]
+    ends = [Network(space.smallest(), "smallest"), Network(space.largest(), "largest")]
+    return ends + [Network(arch, "designed") for arch in chosen]
+
+
+def _network(space: SearchSpace, depths: tuple[int, ...], rank: Callable[[Block], tuple[float, ...]]) -> Architecture:
+    """The network of these depths with the option of highest rank at each position (the first among equals)."""
+
+    def best(s: int, j: int) -> int:
+        return max(range(len(space.stages[s].options[j])), key=lambda c: (*rank(space.block(s, j, c)), -c))
+
+    return Architecture(depths, tuple(tuple(best(s, j) for j in range(depth)) for s, depth in enumerate(depths)))
+
+
+def _feed(key: str, model: OnnxModel) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+    return {INPUT_NAME: _rng(f"input of {key}").standard_normal(model.input_shape, dtype=np.float32)}
+
+
+def _rng(text: str) -> np.random.Generator:
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
+
+
+def _fit_in_memory(models: Mapping[str, OnnxModel]) -> bool:
+    import psutil
+
+    needed = _MEMORY_PER_BYTE * sum(len(model.payload) for model in models.values())
+    return bool(needed < _SHARE_OF_MEMORY * psutil.virtual_memory().available)
+
+
+def _cache() -> Path:
+    return user_cache_path("binas-deploy") / "compiled"

@@ -1,0 +1,157 @@
+"""What a latency table is made of, checked for fitting together, and calibrated."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+
+from binas_deploy.block import Block, Op, Piece
+from binas_deploy.calibration import Calibration, fit, require_anchors
+from binas_deploy.errors import InputError, NotMeasuredError
+from binas_deploy.measurement import Measurement
+from binas_deploy.space import Architecture, SearchSpace
+
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+TIME_PATTERN: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
+_NAMED: Final = 3
+
+
+@dataclass(frozen=True)
+class MeasuringRun:
+    """One measuring run: samples name its ``id``; ``started`` is ISO 8601 with its offset from UTC, such as
+    2026-11-22T09:30:00+00:00; ``host`` is what was seen at the time, as text.
+
+    Raises:
+        InputError: an id below zero or a malformed time.
+    """
+
+    id: int
+    started: str
+    host: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if self.id < 0:
+            raise InputError(f"runs: id {self.id} is below zero.")
+        require_time(self.started, "runs.started")
+        object.__setattr__(self, "host", MappingProxyType(dict(self.host)))
+
+    def to_json(self) -> dict[str, Any]:
+        """The document form."""
+        return {"id": self.id, "started": self.started, "host": dict(self.host)}
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A whole network, measured; ``kind`` says how it was chosen: 'designed', 'random', 'searched'."""
+
+    arch: Architecture
+    kind: str
+    measurement: Measurement
+
+    def to_json(self) -> dict[str, Any]:
+        """The document form."""
+        return {"arch": self.arch.to_json(), "kind": self.kind, "measurement": self.measurement.to_json()}
+
+
+def is_skip(piece: Piece) -> bool:
+    """Whether the piece does nothing: it costs nothing, is not measured and does not count as a block."""
+    return isinstance(piece, Block) and piece.option.op is Op.IDENTITY
+
+
+def measured_pieces(space: SearchSpace) -> tuple[Piece, ...]:
+    """Every distinct piece of the space that a table must hold: all but skips, stem first and head last."""
+    return tuple(piece for piece in space.blocks() if not is_skip(piece))
+
+
+def require_name(text: str, what: str) -> None:
+    """Raises InputError unless ``text`` is lower-case letters, digits, '_' and '-', so that it can name a file."""
+    if not re.fullmatch(NAME_PATTERN, text):
+        raise InputError(f"{what}: {text!r} is not a name: use a-z, 0-9, '_' and '-', at most 64 of them.")
+
+
+def require_time(text: str, what: str) -> None:
+    """Raises InputError unless ``text`` is an ISO 8601 time with its offset from UTC."""
+    if not re.fullmatch(TIME_PATTERN, text):
+        raise InputError(f"{what}: {text!r} is not a time such as 2026-11-22T09:30:00+00:00.")
+
+
+def check_pieces(space: SearchSpace, pieces: Mapping[str, Measurement]) -> None:
+    """Exactly the pieces of the space must be there.
+
+    Raises:
+        NotMeasuredError: names the pieces that are missing.
+        InputError: names pieces that the space does not have.
+    """
+    needed = [piece.key for piece in measured_pieces(space)]
+    missing = [key for key in needed if key not in pieces]
+    if missing:
+        raise NotMeasuredError(
+            f"{len(missing)} of {len(needed)} pieces of space '{space.name}' are not measured: {_some(missing)}. "
+            "Profile again; it continues where it stopped."
+        )
+    unknown = sorted(set(pieces) - set(needed))
+    if unknown:
+        raise InputError(f"pieces: {_some(unknown)} do not belong to space '{space.name}'.")
+
+
+def check_anchors(space: SearchSpace, anchors: Sequence[Anchor]) -> None:
+    """At least 3 different networks of the space.
+
+    Raises:
+        NotMeasuredError: fewer.
+        InputError: one is of another space or stands twice, or its kind is not a name.
+    """
+    for index, anchor in enumerate(anchors):
+        require_name(anchor.kind, f"anchors[{index}].kind")
+        try:
+            space.validate(anchor.arch)
+        except InputError as error:
+            raise InputError(f"anchors[{index}]: {error}") from error
+    twice = [arch for arch, count in Counter(anchor.arch for anchor in anchors).items() if count > 1]
+    if twice:
+        raise InputError(f"anchors: a network stands twice ({space.text(twice[0])}); give each one once.")
+    require_anchors(len(anchors))
+
+
+def check_runs(runs: Sequence[MeasuringRun], measurements: Sequence[Measurement]) -> None:
+    """Every sample must name a run that is listed, each once.
+
+    Raises:
+        InputError: otherwise.
+    """
+    known = {run.id for run in runs}
+    if len(known) != len(runs):
+        raise InputError("runs: two of them have the same id.")
+    named = {int(run) for measurement in measurements for run in np.unique(measurement.runs)}
+    if named - known:
+        raise InputError(f"runs: samples name {sorted(named - known)}, listed are {sorted(known)}.")
+
+
+def calibrated(space: SearchSpace, pieces: Mapping[str, Measurement], anchors: Sequence[Anchor]) -> Calibration:
+    """The calibration of checked parts: piece locations against the anchors' medians."""
+    networks = [[piece for piece in space.pieces(anchor.arch) if not is_skip(piece)] for anchor in anchors]
+    return fit(
+        np.array([sum(pieces[piece.key].location for piece in network) for network in networks]),
+        np.array([len(network) - 2 for network in networks]),  # stem and head are no blocks
+        np.array([anchor.measurement.median for anchor in anchors]),
+        fixed_ns=pieces[space.stem.key].location + pieces[space.head.key].location,
+        smallest_block_ns=min(pieces[block.key].location for block in _stage_blocks(space)),
+    )
+
+
+def _stage_blocks(space: SearchSpace) -> Iterator[Block]:
+    for s, stage in enumerate(space.stages):
+        for j, row in enumerate(stage.options):
+            blocks = (space.block(s, j, c) for c in range(len(row)))
+            yield from (block for block in blocks if not is_skip(block))
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + rest

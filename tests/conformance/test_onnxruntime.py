@@ -1,0 +1,22 @@
+"""ONNX Runtime and the simulated device hold to the protocol."""
+
+from __future__ import annotations
+
+import pytest
+
+from binas_deploy.adapters.base import Device
+from binas_deploy.adapters.onnxruntime import OnnxRuntimeDevice
+from binas_deploy.testing.device_suite import DeviceSuite
+from binas_deploy.testing.fake_device import FakeDevice
+
+pytest.importorskip("onnxruntime")
+
+
+class TestOnnxRuntime(DeviceSuite):
+    def make_device(self) -> Device:
+        return OnnxRuntimeDevice(threads=1)
+
+
+class TestFakeDevice(DeviceSuite):
+    def make_device(self) -> Device:
+        return FakeDevice()

@@ -1,0 +1,320 @@
+"""The measuring core on executables that are told what latencies to give: no test here looks at a clock."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from binas_deploy.adapters.base import Feed
+from binas_deploy.errors import DeviceError, InputError, NotMeasuredError
+from binas_deploy.measure import SENTINEL_EVERY, Measured, Subject, Timing, measure
+from binas_deploy.quality import Round, timer_resolution_ns
+
+QUICK = Timing(warmup_ms=0.0, samples_per_visit=4, min_rounds=5, max_rounds=9, max_seconds=1e9)
+
+
+@dataclass
+class Scripted:
+    """An executable whose latencies come from a function of the number of calls so far; it notes what is asked."""
+
+    latency: Callable[[int], int] = lambda call: 1000
+    calls: int = 0
+    asked: list[int] = field(default_factory=list)
+    opened: int = 0
+
+    def run(self, feed: Feed) -> dict[str, NDArray[np.float32]]:
+        return {}
+
+    def sample(self, feed: Feed, *, count: int) -> NDArray[np.int64]:
+        self.asked.append(count)
+        samples = [self.latency(self.calls + i) for i in range(count)]
+        self.calls += count
+        return np.array(samples, dtype=np.int64)
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Scripted]:
+        self.opened += 1
+        yield self
+
+
+class Clock:
+    """Each reading is ``step`` ns after the last."""
+
+    def __init__(self, step: int) -> None:
+        self.now, self.step = 0, step
+
+    def __call__(self) -> int:
+        self.now += self.step
+        return self.now
+
+
+def subjects_of(executables: dict[str, Scripted]) -> list[Subject]:
+    return [Subject(key, executable.open, {}) for key, executable in executables.items()]
+
+
+def run(
+    executables: dict[str, Scripted],
+    timing: Timing = QUICK,
+    *,
+    sentinel: str = "a",
+    seed: int = 0,
+    done: list[Round] | None = None,
+    on_round: Callable[[int, Round], None] | None = None,
+    clock_step: int = 1,
+) -> Measured:
+    return measure(
+        subjects_of(executables),
+        timing=timing,
+        rng=np.random.default_rng(seed),
+        sentinel=sentinel,
+        done=done or [],
+        on_round=on_round,
+        clock=Clock(clock_step),
+    )
+
+
+def visiting_order(count: int, rounds: int, seed: int = 0) -> list[list[str]]:
+    """Keys in the order visited, round by round."""
+    visits: list[str] = []
+
+    def opener(key: str) -> Callable[[], contextlib.AbstractContextManager[Scripted]]:
+        def opened() -> contextlib.AbstractContextManager[Scripted]:
+            visits.append(key)
+            return contextlib.nullcontext(Scripted())
+
+        return opened
+
+    ends: list[int] = []
+    measure(
+        [Subject(str(i), opener(str(i)), {}) for i in range(count)],
+        timing=Timing(0.0, 1, min_rounds=rounds, max_rounds=rounds),
+        rng=np.random.default_rng(seed),
+        sentinel="0",
+        on_round=lambda index, samples: ends.append(len(visits)),
+    )
+    return [visits[start:end] for start, end in itertools.pairwise([0, *ends])]
+
+
+@given(count=st.integers(1, 120), seed=st.integers(0, 10))
+def test_each_round_visits_all_once_and_the_sentinel_at_intervals(count: int, seed: int) -> None:
+    for order in visiting_order(count, 2, seed):
+        visits = Counter(order)
+        assert set(visits) == {str(i) for i in range(count)}
+        assert all(times == 1 for key, times in visits.items() if key != "0")
+        assert order[0] == "0"
+        gaps = np.diff([i for i, key in enumerate(order) if key == "0"])
+        assert (gaps == SENTINEL_EVERY + 1).all()
+        assert visits["0"] == 1 + (count - 1) // SENTINEL_EVERY
+
+
+def test_every_round_has_a_fresh_random_order_which_the_seed_determines() -> None:
+    first, again, other = visiting_order(12, 3), visiting_order(12, 3), visiting_order(12, 3, seed=1)
+    assert first == again
+    assert len({tuple(order) for order in first + other}) == 6
+
+
+def test_the_place_in_a_round_is_uniform() -> None:
+    places = [order.index("3") for order in visiting_order(5, 400)]
+    assert min(Counter(places).values()) > 60  # 100 expected in each of four places
+
+
+def test_steady_subjects_stop_at_the_target() -> None:
+    found = run({"a": Scripted(), "b": Scripted(lambda call: 70)})
+    assert (found.quality.stopped_by, found.quality.rounds, len(found.rounds)) == ("target", 5, 5)
+    assert found.quality.noisy == ()
+    assert found.samples("b").tolist() == [70] * 20
+    assert found.samples("b").dtype == np.int64
+
+
+def noisy_latency(call: int) -> int:
+    return 1000 + (call * 7919) % 1000
+
+
+def test_a_noisy_subject_is_measured_to_the_limit_and_marked() -> None:
+    found = run({"a": Scripted(), "b": Scripted(noisy_latency)})
+    assert (found.quality.stopped_by, found.quality.rounds) == ("rounds", 9)
+    assert found.quality.noisy == ("b",)
+    assert found.quality.interval_percent["b"] > 1 > found.quality.interval_percent["a"]
+
+
+def test_more_rounds_make_a_noisy_subject_known() -> None:
+    timing = Timing(0.0, 50, min_rounds=2, max_rounds=400, target_interval_percent=2.0)
+    found = run({"a": Scripted(noisy_latency)}, timing)
+    assert found.quality.stopped_by == "target"
+    assert 2 < found.quality.rounds < 400
+    assert found.quality.interval_percent["a"] <= 2.0
+
+
+def test_too_few_samples_for_an_interval_are_no_certainty() -> None:
+    found = run({"a": Scripted()}, Timing(0.0, 1, min_rounds=2, max_rounds=3))
+    assert found.quality.stopped_by == "rounds"
+    assert math.isinf(found.quality.interval_percent["a"])
+    assert found.quality.to_json()["interval_percent"] == {"a": None}
+
+
+def test_time_stops_it_but_not_before_the_least_rounds() -> None:
+    timing = Timing(0.0, 4, min_rounds=3, max_rounds=1000, max_seconds=1.0)
+    found = run({"a": Scripted(noisy_latency)}, timing, clock_step=200_000_000)  # a reading before each round
+    assert (found.quality.stopped_by, found.quality.rounds) == ("seconds", 4)
+    late = run({"a": Scripted(noisy_latency)}, timing, clock_step=10**10)
+    assert (late.quality.stopped_by, late.quality.rounds) == ("seconds", 3)
+
+
+@pytest.mark.parametrize(
+    ("warmup_ms", "latency", "asked"),
+    [
+        (0.0, 1000, [1, 2, 4]),  # at least one call; two more settle how many samples fit
+        (0.01, 1000, [1, 9, 2, 4]),  # 10 us: one call and nine more
+        (0.01, 3000, [1, 3, 2, 4]),
+        (0.01, 50_000, [1, 2, 4]),  # one call is longer than the warm-up
+        (1000.0, 1, [1, 10_000, 2, 4]),  # never without end
+    ],
+)
+def test_a_visit_warms_up_by_the_device_s_own_account(warmup_ms: float, latency: int, asked: list[int]) -> None:
+    executable = Scripted(lambda call: latency)
+    run({"a": executable}, Timing(warmup_ms, 4, min_rounds=1, max_rounds=1))
+    assert executable.asked == asked
+
+
+@pytest.mark.parametrize(("latency", "kept"), [(1000, 8), (2_500_000, 8), (5_000_000, 4), (10**9, 2)])
+def test_long_visits_take_fewer_samples(latency: int, kept: int) -> None:
+    found = run({"a": Scripted(lambda call: latency)}, Timing(0.0, 8, visit_ms=20.0, min_rounds=2, max_rounds=2))
+    assert found.samples("a").size == 2 * kept
+
+
+def test_slow_moments_take_as_many_samples_as_fast_ones() -> None:
+    def slower(call: int) -> int:
+        return 5_000_000 if call < 7 else 15_000_000
+
+    found = run({"a": Scripted(slower)}, Timing(0.0, 8, visit_ms=20.0, min_rounds=3, max_rounds=3))
+    assert [samples["a"].size for samples in found.rounds] == [4, 4, 4]
+
+
+def test_a_cold_first_call_does_not_settle_how_many_samples_fit() -> None:
+    found = run({"a": Scripted(lambda call: 10**9 if call == 0 else 1000)}, QUICK)
+    assert found.samples("a").size == 4 * 5
+
+
+def test_warm_up_samples_are_not_kept() -> None:
+    found = run({"a": Scripted(lambda call: 999_999 if call < 3 else 10)}, Timing(0.0, 4, min_rounds=1, max_rounds=1))
+    assert found.samples("a").tolist() == [10] * 4
+
+
+def test_a_subject_is_opened_for_each_visit() -> None:
+    executables = {"a": Scripted(), "b": Scripted()}
+    run(executables)
+    assert (executables["a"].opened, executables["b"].opened) == (5, 5)
+
+
+def rounds_of(count: int, key: str = "a", value: int = 1000) -> list[Round]:
+    return [{key: np.full(4, value, dtype=np.int64)} for _ in range(count)]
+
+
+def test_earlier_rounds_count_and_are_not_repeated() -> None:
+    indices: list[int] = []
+    executable = Scripted()
+    found = run({"a": executable}, done=rounds_of(3), on_round=lambda index, samples: indices.append(index))
+    assert indices == [3, 4]
+    assert (len(found.rounds), found.quality.rounds, executable.opened) == (2, 5, 2)
+
+
+def test_enough_earlier_rounds_need_no_visit() -> None:
+    executable = Scripted()
+    found = run({"a": executable}, done=rounds_of(5))
+    assert (found.rounds, executable.opened, found.quality.stopped_by) == ((), 0, "target")
+    with pytest.raises(NotMeasuredError, match="no round"):
+        found.samples("a")
+
+
+def test_ctrl_c_loses_no_complete_round() -> None:
+    kept: list[Round] = []
+
+    def interrupted(call: int) -> int:
+        if call >= 14:  # in the third round: the first takes seven calls, the others five
+            raise KeyboardInterrupt
+        return 1000
+
+    with pytest.raises(KeyboardInterrupt):
+        run({"a": Scripted(interrupted)}, on_round=lambda index, samples: kept.append(samples))
+    assert [samples["a"].tolist() for samples in kept] == [[1000] * 4] * 2
+
+
+def test_a_drift_shows_in_the_sentinel() -> None:
+    def slower(call: int) -> int:
+        return 1000 if call < 22 else 1500
+
+    quality = run({"a": Scripted(slower)}, Timing(0.0, 4, min_rounds=9, max_rounds=9)).quality
+    assert quality.sentinel_trend == pytest.approx(1.5)
+    assert quality.sentinel_spread == pytest.approx(1.5)
+
+
+def test_the_report_is_complete() -> None:
+    quality = run({"a": Scripted(), "b": Scripted(noisy_latency)}).quality
+    assert quality.contention is None or quality.contention >= 0
+    assert quality.timer_resolution_ns == 1
+    assert quality.to_json()["noisy"] == ["b"]
+    summary = quality.summary()
+    assert summary["stopped_by"] == "rounds"
+    assert summary["noisy"] == "1"
+    assert all(isinstance(text, str) for text in summary.values())
+
+
+def test_the_resolution_is_the_smallest_step() -> None:
+    readings = iter(itertools.cycle([0, 0, 0, 300, 300, 400]))
+    total = iter(itertools.accumulate(next(readings) for _ in range(10_000)))
+    assert timer_resolution_ns(lambda: next(total)) == 300
+    assert timer_resolution_ns(Clock(42)) == 42
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentinel", "message"),
+    [([], "a", "nothing to measure"), (["a", "a"], "a", "twice"), (["b"], "a", "sentinel 'a'")],
+)
+def test_subjects_that_make_no_sense_are_refused(keys: list[str], sentinel: str, message: str) -> None:
+    subjects = [Subject(key, Scripted().open, {}) for key in keys]
+    with pytest.raises(InputError, match=message):
+        measure(subjects, timing=QUICK, rng=np.random.default_rng(0), sentinel=sentinel)
+
+
+def test_earlier_rounds_of_other_subjects_are_refused() -> None:
+    with pytest.raises(InputError, match="other subjects"):
+        run({"a": Scripted()}, done=rounds_of(1, key="b"))
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.array([1, 2], dtype=np.int64),
+        np.array([0], dtype=np.int64),
+        np.array([-5], dtype=np.int64),
+        np.array([1.5]),
+        np.array([], dtype=np.int64),
+    ],
+)
+def test_latencies_that_cannot_be_are_refused(samples: NDArray[np.int64]) -> None:
+    class Broken(Scripted):
+        def sample(self, feed: Feed, *, count: int) -> NDArray[np.int64]:
+            return samples
+
+    with pytest.raises(DeviceError, match=r"a: 1 latencies asked"):
+        run({"a": Broken()})
+
+
+def test_load_that_cannot_be_read_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hidden() -> None:
+        raise FileNotFoundError("/proc/stat")
+
+    monkeypatch.setattr("psutil.cpu_times", hidden)
+    quality = run({"a": Scripted()}).quality
+    assert quality.contention is None
+    assert "contention_cpus" not in quality.summary()

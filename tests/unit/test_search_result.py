@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from binas_deploy import documents
+from binas_deploy.errors import DocumentError, InputError
+from binas_deploy.estimate import Estimate
+from binas_deploy.problem import Status
+from binas_deploy.search_result import BudgetAnswer, SearchResult
+from binas_deploy.space import SearchSpace
+
+GOLDEN = Path(__file__).parents[1] / "data" / "formats" / "search-result-v1.json"
+
+
+def result_of(space: SearchSpace) -> SearchResult:
+    answer = BudgetAnswer(
+        budget="0.5ms",
+        limit_ns=500_000,
+        device="cpu",
+        statistic="median",
+        cadence="back-to-back",
+        predicted=Estimate(480_123, 470_000.5, 490_000.5, "ns", 0.95, "median; t, 10 anchors"),
+        table_digest="12" * 32,
+        simulated=False,
+        every_network_meets_it=False,
+    )
+    return SearchResult(
+        space=space,
+        architecture=space.largest(),
+        budgets=(answer,),
+        accuracy=Estimate(71.25, 70.0, 72.5, "%", 0.95, "ridge"),
+        accuracy_digest="34" * 32,
+        supernet_digest="",
+        status=Status.OPTIMAL,
+        bound=71.25,
+        gap=0.0,
+        solver="frontier",
+        tie_rule="highest value, then lowest cost",
+        seed=3,
+        solve_seconds=0.0625,
+    )
+
+
+@pytest.fixture
+def result(tiny_space: SearchSpace) -> SearchResult:
+    return result_of(tiny_space)
+
+
+@pytest.fixture
+def path(result: SearchResult, tmp_path: Path) -> Path:
+    target = tmp_path / "search.json"
+    result.save(target)
+    return target
+
+
+def test_round_trip(result: SearchResult, path: Path, tmp_path: Path) -> None:
+    again = SearchResult.load(path)
+    assert again == result
+    assert again.digest == result.digest
+    again.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
+
+
+def test_speaks_of_the_first_budget(result: SearchResult) -> None:
+    assert (result.device, result.latency.value, result.simulated) == ("cpu", 480_123, False)
+    assert not result.every_network_meets_it
+    assert result.space.architecture(result.text) == result.architecture
+
+
+def test_the_first_version_is_still_read() -> None:
+    golden = SearchResult.load(GOLDEN)
+    assert golden == result_of(golden.space)
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the content and seal it again, as a foreign program would that knows the format."""
+    content = json.loads(path.read_text())
+    change(content)
+    rest = {key: value for key, value in content.items() if key not in ("format", "version", "digest")}
+    documents.write_document(path, documents.seal("search-result", 1, rest))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["architecture"].update(depths=[1, 1, 1]), "architecture: stages"),
+        (lambda c: c["architecture"]["options"][0].__setitem__(0, 0), "its text and its indices are different"),
+        (lambda c: c["architecture"].update(text="[["), "architecture: cannot read"),
+        (lambda c: c["space"].update(fingerprint="0" * 64), "fingerprint"),
+        (lambda c: c.update(budgets=[]), "budgets"),
+        (lambda c: c["budgets"][0].update(limit_ns=0), r"budgets\[0\].limit_ns"),
+        (lambda c: c["budgets"][0].update(table_digest="xyz"), r"budgets\[0\].table_digest"),
+        (lambda c: c["budgets"][0]["predicted"].update(value="480123"), r"budgets\[0\].predicted.value"),
+        (lambda c: c.update(status="infeasible"), "status"),
+        (lambda c: c.update(gap=-1.0), "gap"),
+        (lambda c: c.update(extra=1), "extra"),
+        (lambda c: c.pop("seed"), "seed"),
+    ],
+)
+def test_a_wrong_field_is_named(path: Path, change: Callable[[dict[str, Any]], object], message: str) -> None:
+    rewritten(path, change)
+    with pytest.raises(DocumentError, match=message) as caught:
+        SearchResult.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_an_edit_by_hand_is_noticed(path: Path) -> None:
+    path.write_text(path.read_text().replace("71.25", "91.25"))
+    with pytest.raises(DocumentError, match="edited by hand"):
+        SearchResult.load(path)
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        SearchResult.load(tmp_path / "search.json")
