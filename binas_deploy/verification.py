@@ -80,7 +80,8 @@ class VerificationReport:
     def reasons(self) -> tuple[str, ...]:
         """What a person should know: why it does not pass, and what is remarkable where it does."""
         simulated = _SIMULATED if self.simulated else ""
-        found = (self.parity.reason, self.latency.reason, simulated, self.accuracy.reason)
+        accuracy = self.accuracy.reason if self._accuracy_counts else ""
+        found = (self.parity.reason, self.latency.reason, simulated, accuracy)
         return tuple(reason for reason in found if reason)
 
     @property

@@ -53,7 +53,7 @@ def verification_text(report: VerificationReport) -> str:
         *_latency_rows(report.latency),
         ("accuracy", _accuracy(report)),
         ("parity", _parity(report)),
-        *(("note", reason) for reason in report.reasons),
+        *(("note", reason) for reason in _further(report)),
         ("verdict", f"{_WORDS[report.verdict]} (exit code {report.exit_code})"),
     ]
     return facts(rows)
@@ -72,12 +72,12 @@ def deployment_text(deployment: Deployment) -> str:
 def _milliseconds(estimate: Estimate) -> str:
     """``0.478 ms (0.465 to 0.490, 95 %)``."""
     value, low, high = (f"{number / 1e6:.4g}" for number in (estimate.value, estimate.low, estimate.high))
-    return f"{value} ms ({low} to {high}, {estimate.confidence:.0%})"
+    return f"{value} ms ({low} to {high}, {100 * estimate.confidence:.0f} %)"
 
 
 def _percent(estimate: Estimate) -> str:
     """``88.21 % (87.30 to 89.12, 95 %)``."""
-    return f"{estimate.value:.2f} % ({estimate.low:.2f} to {estimate.high:.2f}, {estimate.confidence:.0%})"
+    return f"{estimate.value:.2f} % ({estimate.low:.2f} to {estimate.high:.2f}, {100 * estimate.confidence:.0f} %)"
 
 
 def _conditions(manifest: Manifest) -> str:
@@ -125,10 +125,16 @@ def _how_measured(latency: Latency) -> str:
     noise = latency.noise
     said = [
         f"{len(latency.measurement)} samples in {latency.rounds} rounds, stopped by {latency.stopped_by}",
-        f"speed drift {float(noise['sentinel_trend']) - 1:+.1%}" if "sentinel_trend" in noise else "",
+        f"speed drift {100 * (float(noise['sentinel_trend']) - 1):+.1f} %" if "sentinel_trend" in noise else "",
         f"{noise['contention_cpus']} CPUs busy with other work" if "contention_cpus" in noise else "",
     ]
     return ", ".join(text for text in said if text)
+
+
+def _further(report: VerificationReport) -> list[str]:
+    """The reasons, without one that stands in the line on accuracy already."""
+    said = "" if isinstance(report.accuracy, Accuracy) else report.accuracy.reason
+    return [reason for reason in report.reasons if reason != said]
 
 
 def _accuracy(report: VerificationReport) -> str:

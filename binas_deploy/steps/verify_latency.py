@@ -23,7 +23,7 @@ _PLANS: Final = ((40, 8), (24, 8), (12, 8), (12, 4), (12, 2))
 """(rounds, samples a visit), the more thorough first; slow networks get the first that fits into `_AIM_SECONDS`."""
 _LEAST_VISITS: Final = 2
 _AIM_SECONDS: Final = 20.0
-_MOST_ROUNDS: Final = 4
+_MOST_ROUNDS: Final = 2
 """Times the planned rounds, for a noisy machine."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -90,10 +90,8 @@ def restate(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def _write_vectors(folder: Path, model: OnnxModel, count: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    inputs = rng.standard_normal((count, *model.input_shape[1:]), dtype=np.float32)
-    evaluator, batch = ReferenceEvaluator(onnx.load_model_from_string(model.payload)), model.input_shape[0]
-    outputs = [np.zeros((0, *model.output_shape[1:]), np.float32)]
-    for row in inputs:
-        outputs.append(evaluator.run(None, {INPUT_NAME: np.repeat(row[None], batch, axis=0)})[0][:1])
-    save_vectors(folder, inputs, np.concatenate(outputs))
+    inputs = np.random.default_rng(seed).standard_normal((count, *model.input_shape[1:]), dtype=np.float32)
+    evaluator: Any = ReferenceEvaluator(onnx.load_model_from_string(model.payload))
+    batch = model.input_shape[0]
+    rows = [evaluator.run(None, {INPUT_NAME: np.repeat(row[None], batch, axis=0)})[0][:1] for row in inputs]
+    save_vectors(folder, inputs, np.concatenate([np.zeros((0, *model.output_shape[1:]), np.float32), *rows]))
