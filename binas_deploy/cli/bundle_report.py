@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from binas_deploy.block import block_text
+from binas_deploy.bundle.manifest import MANIFEST_NAME, VERIFICATION_NAME, Manifest
+from binas_deploy.bundle.verification import Accuracy, Verdict
 from binas_deploy.cli.render import facts, table
-from binas_deploy.manifest import MANIFEST_NAME, VERIFICATION_NAME, Manifest
 from binas_deploy.quantities import format_quantity
-from binas_deploy.verification import Accuracy, Verdict
 
 if TYPE_CHECKING:
+    from binas_deploy.bundle.verification import Latency, VerificationReport
     from binas_deploy.estimate import Estimate
     from binas_deploy.steps.rounds import Deployment, Round
-    from binas_deploy.verification import Latency, VerificationReport
 
 _WORDS = {
     Verdict.PASS: "PASS",

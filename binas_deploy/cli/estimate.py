@@ -10,7 +10,7 @@ import click
 from binas_deploy.cli.options import PATH, Session, common, data_option, seed_option, threads_option
 
 if TYPE_CHECKING:
-    from binas_deploy.accuracy_file import Kind
+    from binas_deploy.accuracy.document import Kind
 
 
 @click.command("estimate")

@@ -8,6 +8,7 @@ from typing import Final
 
 from binas_deploy.accuracy import AccuracyModel
 from binas_deploy.budget import Budget
+from binas_deploy.bundle.verification import Verdict, VerificationReport
 from binas_deploy.data.cifar10 import cifar10_path, fetch_cifar10
 from binas_deploy.devices import DeviceSpec, open_device
 from binas_deploy.errors import InfeasibleBudgetError, InputError, NotMeasuredError
@@ -25,7 +26,6 @@ from binas_deploy.steps.search import search
 from binas_deploy.steps.tables import find_table
 from binas_deploy.steps.verify import verify
 from binas_deploy.table import LatencyTable
-from binas_deploy.verification import Verdict, VerificationReport
 
 CIFAR10: Final = "cifar10"
 _ALL_MEET_IT: Final = "every network of the space is predicted to meet this budget: it excludes nothing."

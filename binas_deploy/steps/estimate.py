@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from binas_deploy.accuracy import AccuracyModel
-from binas_deploy.accuracy_file import Kind
+from binas_deploy.accuracy.document import Kind
 from binas_deploy.data import load_dataset
 from binas_deploy.data.base import Dataset
 from binas_deploy.documents import digest, writing

@@ -13,12 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from binas_deploy.data.base import Dataset
-from binas_deploy.documents import write_atomic, writing
-from binas_deploy.errors import InputError
-from binas_deploy.estimate import Estimate
-from binas_deploy.graph import build_network
-from binas_deploy.manifest import (
+from binas_deploy.bundle.manifest import (
     MANIFEST_NAME,
     MODEL_NAME,
     VECTORS_NAME,
@@ -33,6 +28,11 @@ from binas_deploy.manifest import (
     file_entry,
     save_vectors,
 )
+from binas_deploy.data.base import Dataset
+from binas_deploy.documents import write_atomic, writing
+from binas_deploy.errors import InputError
+from binas_deploy.estimate import Estimate
+from binas_deploy.graph import build_network
 from binas_deploy.model import INPUT_NAME, OUTPUT_NAME, OnnxModel
 from binas_deploy.progress import SILENT, Progress
 from binas_deploy.proportion import wilson

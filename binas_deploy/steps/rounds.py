@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from binas_deploy.bundle.verification import Latency, Verdict, VerificationReport
 from binas_deploy.search_result import SearchResult
-from binas_deploy.verification import Latency, Verdict, VerificationReport
 
 MOST_ROUNDS: Final = 4
 MARGIN: Final = 0.003

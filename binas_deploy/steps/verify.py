@@ -8,11 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from binas_deploy.adapters.base import Device, Executable, Precision
-from binas_deploy.conditions import Conditions
-from binas_deploy.data.base import Dataset
-from binas_deploy.devices import DeviceSpec, device_conditions, load_device_spec, open_device
-from binas_deploy.errors import BinasError, DocumentError, MismatchError
-from binas_deploy.manifest import (
+from binas_deploy.bundle.manifest import (
     VECTORS_NAME,
     VERIFICATION_NAME,
     Manifest,
@@ -20,13 +16,7 @@ from binas_deploy.manifest import (
     load_vectors,
     read_model,
 )
-from binas_deploy.measure import Subject
-from binas_deploy.model import OnnxModel
-from binas_deploy.progress import SILENT, Progress
-from binas_deploy.steps.inference import Floats, count_correct, outputs_of
-from binas_deploy.steps.subjects import network_key, network_model, open_subjects
-from binas_deploy.steps.verify_latency import NETWORK_KEY, measure_latency
-from binas_deploy.verification import (
+from binas_deploy.bundle.verification import (
     Accuracy,
     AccuracyNotMeasured,
     Latency,
@@ -34,6 +24,16 @@ from binas_deploy.verification import (
     Verdict,
     VerificationReport,
 )
+from binas_deploy.conditions import Conditions
+from binas_deploy.data.base import Dataset
+from binas_deploy.devices import DeviceSpec, device_conditions, load_device_spec, open_device
+from binas_deploy.errors import BinasError, DocumentError, MismatchError
+from binas_deploy.measure import Subject
+from binas_deploy.model import OnnxModel
+from binas_deploy.progress import SILENT, Progress
+from binas_deploy.steps.inference import Floats, count_correct, outputs_of
+from binas_deploy.steps.subjects import network_key, network_model, open_subjects
+from binas_deploy.steps.verify_latency import NETWORK_KEY, measure_latency
 
 AccuracyWhen = Literal["always", "if_within_budget", "never"]
 _NOT_ASKED: Final = "it was not asked for"

@@ -9,12 +9,12 @@ from typing import Final
 
 import numpy as np
 
-from binas_deploy.manifest import Manifest
+from binas_deploy.bundle.latency import AnchorMedians, Latency
+from binas_deploy.bundle.manifest import Manifest
 from binas_deploy.measure import Measured, Subject, Timing, measure
 from binas_deploy.measurement import Measurement
 from binas_deploy.progress import Progress
 from binas_deploy.steps.subjects import network_key
-from binas_deploy.verified_latency import AnchorMedians, Latency
 
 NETWORK_KEY: Final = "network"
 LEAST_SAMPLES: Final = 300

@@ -10,9 +10,7 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from binas_deploy.documents import write_atomic
-from binas_deploy.estimate import Estimate
-from binas_deploy.manifest import (
+from binas_deploy.bundle.manifest import (
     MODEL_NAME,
     VECTORS_NAME,
     Asked,
@@ -26,6 +24,8 @@ from binas_deploy.manifest import (
     file_entry,
     save_vectors,
 )
+from binas_deploy.documents import write_atomic
+from binas_deploy.estimate import Estimate
 from binas_deploy.model import INPUT_NAME, OUTPUT_NAME, OnnxModel
 from binas_deploy.search_result import SearchResult
 from binas_deploy.table import LatencyTable

@@ -10,9 +10,10 @@ import pytest
 
 from binas_deploy.accuracy import AccuracyModel
 from binas_deploy.budget import Budget
+from binas_deploy.bundle.manifest import MODEL_NAME, VERIFICATION_NAME, DataSource, Manifest, load_vectors, save_vectors
+from binas_deploy.bundle.verification import Accuracy, AccuracyNotMeasured, Verdict, VerificationReport
 from binas_deploy.devices import DeviceSpec, TimingSpec, load_device_spec
 from binas_deploy.errors import DocumentError, MismatchError
-from binas_deploy.manifest import MODEL_NAME, VERIFICATION_NAME, DataSource, Manifest, load_vectors, save_vectors
 from binas_deploy.search_result import SearchResult
 from binas_deploy.space import SearchSpace
 from binas_deploy.steps.profile import profile
@@ -21,7 +22,6 @@ from binas_deploy.steps.verify import verify
 from binas_deploy.steps.verify_latency import LEAST_SAMPLES
 from binas_deploy.table import LatencyTable
 from binas_deploy.testing.bundles import restate, write_bundle
-from binas_deploy.verification import Accuracy, AccuracyNotMeasured, Verdict, VerificationReport
 
 pytest.importorskip("onnxruntime")
 

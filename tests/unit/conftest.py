@@ -11,8 +11,8 @@ import pytest
 from binas_deploy.accuracy import AccuracyModel
 from binas_deploy.adapters.registry import ADAPTERS, Adapter
 from binas_deploy.budget import Budget
+from binas_deploy.bundle.manifest import Manifest
 from binas_deploy.devices import DeviceSpec, TimingSpec
-from binas_deploy.manifest import Manifest
 from binas_deploy.quantities import Quantity
 from binas_deploy.search_result import SearchResult
 from binas_deploy.space import SearchSpace

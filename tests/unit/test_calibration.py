@@ -10,9 +10,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from binas_deploy import calibration
-from binas_deploy.calibration import BLOCK_SD, LEAST_SCALE, NOISE, OFFSET_SD, SCALE_SD, Calibration, CalibrationDocument
 from binas_deploy.errors import InputError, NotMeasuredError
+from binas_deploy.table import calibration
+from binas_deploy.table.calibration import (
+    BLOCK_SD,
+    LEAST_SCALE,
+    NOISE,
+    OFFSET_SD,
+    SCALE_SD,
+    Calibration,
+    CalibrationDocument,
+)
 
 Floats = NDArray[np.float64]
 FIXED, SMALLEST = 60_000.0, 8_000.0
@@ -34,7 +42,8 @@ class Truth:
 
 def fit(sums: Any, blocks: Any, measured: Any) -> Calibration:
     arrays = (np.asarray(sums, float), np.asarray(blocks), np.asarray(measured, float))
-    return calibration.fit(*arrays, fixed_ns=FIXED, smallest_block_ns=SMALLEST)
+    found: Calibration = calibration.fit(*arrays, fixed_ns=FIXED, smallest_block_ns=SMALLEST)
+    return found
 
 
 @given(st.integers(0, 10**6), st.floats(-40_000, 40_000), st.floats(0.7, 1.4), st.floats(-5_000, 5_000))

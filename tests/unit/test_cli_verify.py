@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from binas_deploy.accuracy import AccuracyModel
+from binas_deploy.bundle.manifest import Manifest
 from binas_deploy.cli.main import cli
 from binas_deploy.documents import digest
 from binas_deploy.errors import MismatchError
-from binas_deploy.manifest import Manifest
 from binas_deploy.search_result import SearchResult
 from binas_deploy.table import LatencyTable
 from binas_deploy.testing.bundles import write_bundle

@@ -15,10 +15,11 @@ from binas_deploy.accuracy import AccuracyModel
 from binas_deploy.adapters.base import DeviceFacts
 from binas_deploy.adapters.registry import ADAPTERS, Adapter
 from binas_deploy.budget import Budget
+from binas_deploy.bundle.manifest import Manifest
+from binas_deploy.bundle.verification import Accuracy, AccuracyNotMeasured, Verdict, VerificationReport
 from binas_deploy.cli.bundle_report import bundle_text, deployment_text, verification_text
 from binas_deploy.devices import DeviceSpec
 from binas_deploy.errors import DeviceError, InfeasibleBudgetError, InputError, MismatchError
-from binas_deploy.manifest import Manifest
 from binas_deploy.problem import Status
 from binas_deploy.progress import Advance
 from binas_deploy.quantities import Quantity
@@ -32,7 +33,6 @@ from binas_deploy.table import LatencyTable
 from binas_deploy.testing import fake_device
 from binas_deploy.testing.bundles import write_bundle
 from binas_deploy.testing.fake_device import FakeDevice
-from binas_deploy.verification import Accuracy, AccuracyNotMeasured, Verdict, VerificationReport
 
 pytestmark = pytest.mark.usefixtures("fake_adapter")
 SPEEDS = ("CALL_NS", "NODE_NS", "NS_PER_MAC", "NS_PER_BYTE")

@@ -10,10 +10,7 @@ import numpy as np
 import pytest
 
 from binas_deploy import documents
-from binas_deploy.conditions import IDENTITY_KEYS
-from binas_deploy.errors import DocumentError, EnvironmentFault, InputError
-from binas_deploy.estimate import Estimate
-from binas_deploy.manifest import (
+from binas_deploy.bundle.manifest import (
     MANIFEST_NAME,
     MODEL_NAME,
     VECTORS_NAME,
@@ -28,6 +25,9 @@ from binas_deploy.manifest import (
     read_model,
     save_vectors,
 )
+from binas_deploy.conditions import IDENTITY_KEYS
+from binas_deploy.errors import DocumentError, EnvironmentFault, InputError
+from binas_deploy.estimate import Estimate
 from binas_deploy.table import LatencyTable
 from binas_deploy.testing.bundles import restate
 

@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from binas_deploy.bundle.verification import AnchorMedians, Latency
 from binas_deploy.estimate import Estimate
 from binas_deploy.measurement import Measurement
 from binas_deploy.steps.rounds import MARGIN, MOST_ROUNDS, tightened
-from binas_deploy.verification import AnchorMedians, Latency
 
 
 def measured(samples: list[int]) -> Latency:

@@ -11,11 +11,7 @@ import pytest
 
 from binas_deploy import documents
 from binas_deploy.adapters.registry import ADAPTERS, Adapter
-from binas_deploy.conditions import IDENTITY_KEYS, Conditions
-from binas_deploy.devices import DeviceSpec
-from binas_deploy.errors import DeviceError, DocumentError, InputError, MismatchError
-from binas_deploy.estimate import Estimate
-from binas_deploy.manifest import (
+from binas_deploy.bundle.manifest import (
     MODEL_NAME,
     VECTORS_NAME,
     VERIFICATION_NAME,
@@ -26,14 +22,7 @@ from binas_deploy.manifest import (
     load_vectors,
     save_vectors,
 )
-from binas_deploy.measure import Timing
-from binas_deploy.measurement import Measurement
-from binas_deploy.steps.inference import outputs_of
-from binas_deploy.steps.verify import verify
-from binas_deploy.steps.verify_latency import LEAST_SAMPLES, plan
-from binas_deploy.testing import fake_device
-from binas_deploy.testing.bundles import restate
-from binas_deploy.verification import (
+from binas_deploy.bundle.verification import (
     Accuracy,
     AccuracyNotMeasured,
     AnchorMedians,
@@ -43,6 +32,17 @@ from binas_deploy.verification import (
     Verdict,
     VerificationReport,
 )
+from binas_deploy.conditions import IDENTITY_KEYS, Conditions
+from binas_deploy.devices import DeviceSpec
+from binas_deploy.errors import DeviceError, DocumentError, InputError, MismatchError
+from binas_deploy.estimate import Estimate
+from binas_deploy.measure import Timing
+from binas_deploy.measurement import Measurement
+from binas_deploy.steps.inference import outputs_of
+from binas_deploy.steps.verify import verify
+from binas_deploy.steps.verify_latency import LEAST_SAMPLES, plan
+from binas_deploy.testing import fake_device
+from binas_deploy.testing.bundles import restate
 
 GOLDEN = Path(__file__).parents[1] / "data" / "formats" / "verification-v1.json"
 Bundle = tuple[Path, Manifest]

@@ -17,7 +17,7 @@ from binas_deploy.errors import DocumentError, EnvironmentFault
 from binas_deploy.model import OnnxModel
 
 if TYPE_CHECKING:
-    from binas_deploy.manifest import Manifest
+    from binas_deploy.bundle.manifest import Manifest
 
 MODEL_NAME: Final = "model.onnx"
 VECTORS_NAME: Final = "vectors.safetensors"

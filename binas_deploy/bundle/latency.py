@@ -10,10 +10,10 @@ from typing import Final
 
 import numpy as np
 
+from binas_deploy.bundle.verification_parts import Verdict
 from binas_deploy.errors import InputError, NotMeasuredError
 from binas_deploy.estimate import Estimate
 from binas_deploy.measurement import Measurement
-from binas_deploy.verification_parts import Verdict
 
 _RATIO_UNITS: Final = 10**9
 

@@ -11,10 +11,10 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from binas_deploy.bundle_files import FILE_LIMITS, MODEL_NAME, VECTORS_NAME
+from binas_deploy.bundle.files import FILE_LIMITS, MODEL_NAME, VECTORS_NAME
 from binas_deploy.estimate import Estimate
 from binas_deploy.space import Architecture
-from binas_deploy.table_parts import NAME_PATTERN, TIME_PATTERN
+from binas_deploy.table.parts import NAME_PATTERN, TIME_PATTERN
 
 MANIFEST_KIND: Final = "bundle-manifest"
 MANIFEST_VERSION: Final = 1

@@ -13,10 +13,8 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from binas_deploy.conditions import Conditions
-from binas_deploy.documents import read_document, seal, validation_message, write_document
-from binas_deploy.errors import EXIT_INCONCLUSIVE, EXIT_NO, EXIT_OK, DocumentError, InputError
-from binas_deploy.verification_file import (
+from binas_deploy.bundle.latency import AnchorMedians, Latency, MachineFactor
+from binas_deploy.bundle.verification_document import (
     VERIFICATION_KIND,
     VERIFICATION_VERSION,
     VerificationDocument,
@@ -24,8 +22,10 @@ from binas_deploy.verification_file import (
     latency_json,
     parity_json,
 )
-from binas_deploy.verification_parts import Accuracy, AccuracyNotMeasured, Parity, Verdict
-from binas_deploy.verified_latency import AnchorMedians, Latency, MachineFactor
+from binas_deploy.bundle.verification_parts import Accuracy, AccuracyNotMeasured, Parity, Verdict
+from binas_deploy.conditions import Conditions
+from binas_deploy.documents import read_document, seal, validation_message, write_document
+from binas_deploy.errors import EXIT_INCONCLUSIVE, EXIT_NO, EXIT_OK, DocumentError, InputError
 
 __all__ = [
     "Accuracy",

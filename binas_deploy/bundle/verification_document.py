@@ -11,12 +11,12 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from binas_deploy.bundle.latency import AnchorMedians, Latency
+from binas_deploy.bundle.manifest_document import EstimateDocument, estimate_json
+from binas_deploy.bundle.verification_parts import Accuracy, AccuracyNotMeasured, Parity
 from binas_deploy.conditions import ConditionsDocument
-from binas_deploy.manifest_file import EstimateDocument, estimate_json
 from binas_deploy.measurement import Measurement, MeasurementDocument
-from binas_deploy.table_parts import NAME_PATTERN, TIME_PATTERN
-from binas_deploy.verification_parts import Accuracy, AccuracyNotMeasured, Parity
-from binas_deploy.verified_latency import AnchorMedians, Latency
+from binas_deploy.table.parts import NAME_PATTERN, TIME_PATTERN
 
 VERIFICATION_KIND: Final = "verification"
 VERIFICATION_VERSION: Final = 1

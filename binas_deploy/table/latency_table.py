@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from binas_deploy.calibration import Calibration
 from binas_deploy.conditions import Conditions
 from binas_deploy.documents import read_document, seal, validation_message, write_document
 from binas_deploy.errors import DocumentError, InputError, MismatchError, NotMeasuredError
@@ -29,8 +28,9 @@ from binas_deploy.measurement import Measurement
 from binas_deploy.problem import Ints, LinearForm
 from binas_deploy.space import Architecture, SearchSpace
 from binas_deploy.space_file import space_document, space_from_document
-from binas_deploy.table_file import TABLE_KIND, TABLE_VERSION, TableDocument
-from binas_deploy.table_parts import (
+from binas_deploy.table.calibration import Calibration
+from binas_deploy.table.document import TABLE_KIND, TABLE_VERSION, TableDocument
+from binas_deploy.table.parts import (
     Anchor,
     MeasuringRun,
     calibrated,

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from binas_deploy.calibration import CalibrationDocument
 from binas_deploy.conditions import ConditionsDocument
 from binas_deploy.measurement import Measurement, MeasurementDocument
 from binas_deploy.space import Architecture
-from binas_deploy.table_parts import NAME_PATTERN, TIME_PATTERN, Anchor, MeasuringRun
+from binas_deploy.table.calibration import CalibrationDocument
+from binas_deploy.table.parts import NAME_PATTERN, TIME_PATTERN, Anchor, MeasuringRun
 
 TABLE_KIND: Final = "latency-table"
 TABLE_VERSION: Final = 1

@@ -13,7 +13,8 @@ from typing import Any, Final
 import numpy as np
 from pydantic import ValidationError
 
-from binas_deploy.accuracy_file import (
+from binas_deploy.accuracy.contributions import Contributions, Fit, Floats, Numbers, conditional_means
+from binas_deploy.accuracy.document import (
     ACCURACY_KIND,
     ACCURACY_VERSION,
     AccuracyDocument,
@@ -21,12 +22,11 @@ from binas_deploy.accuracy_file import (
     contributions_json,
     contributions_of,
 )
-from binas_deploy.contributions import Contributions, Fit, Floats, Numbers, conditional_means
+from binas_deploy.accuracy.regression import ridge
 from binas_deploy.documents import read_document, seal, validation_message, write_document
 from binas_deploy.errors import DocumentError, InputError, MismatchError
 from binas_deploy.estimate import Estimate
 from binas_deploy.problem import LinearForm
-from binas_deploy.regression import ridge
 from binas_deploy.space import Architecture, SearchSpace
 from binas_deploy.space_file import space_document, space_from_document
 

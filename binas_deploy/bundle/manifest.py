@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from binas_deploy.bundle_files import (
+from binas_deploy.bundle.files import (
     FILE_LIMITS,
     MANIFEST_NAME,
     MODEL_NAME,
@@ -28,11 +28,8 @@ from binas_deploy.bundle_files import (
     read_model,
     save_vectors,
 )
-from binas_deploy.conditions import Conditions
-from binas_deploy.documents import read_document, seal, validation_message, write_document
-from binas_deploy.errors import DocumentError, InputError
-from binas_deploy.manifest_file import MANIFEST_KIND, MANIFEST_VERSION, ManifestDocument, estimate_json
-from binas_deploy.manifest_parts import (
+from binas_deploy.bundle.manifest_document import MANIFEST_KIND, MANIFEST_VERSION, ManifestDocument, estimate_json
+from binas_deploy.bundle.manifest_parts import (
     Asked,
     DataSource,
     Predicted,
@@ -42,6 +39,9 @@ from binas_deploy.manifest_parts import (
     Tensor,
     anchors_of,
 )
+from binas_deploy.conditions import Conditions
+from binas_deploy.documents import read_document, seal, validation_message, write_document
+from binas_deploy.errors import DocumentError, InputError
 from binas_deploy.model import INPUT_NAME, OUTPUT_NAME
 from binas_deploy.space import Architecture, SearchSpace
 from binas_deploy.space_file import space_document, space_from_document

@@ -12,10 +12,10 @@ from typing import Any, Final
 import numpy as np
 
 from binas_deploy.block import Block, Op, Piece
-from binas_deploy.calibration import Calibration, fit, require_anchors
 from binas_deploy.errors import InputError, NotMeasuredError
 from binas_deploy.measurement import Measurement
 from binas_deploy.space import Architecture, SearchSpace
+from binas_deploy.table.calibration import Calibration, fit, require_anchors
 
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 TIME_PATTERN: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"

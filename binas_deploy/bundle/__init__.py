@@ -1,0 +1,1 @@
+"""Bundles: a network with its manifest, test vectors and verification."""
