@@ -28,6 +28,7 @@ from binas_deploy.steps.verify import verify
 from binas_deploy.table import LatencyTable
 
 CIFAR10: Final = "cifar10"
+_MUCH_FASTER: Final = 0.93
 _ALL_MEET_IT: Final = "every network of the space is predicted to meet this budget: it excludes nothing."
 _REMEDY: Final = "close other programs and run it again, profile again, or ask for a larger budget."
 
@@ -118,6 +119,7 @@ def _loop(job: _Job) -> Deployment:
         except InfeasibleBudgetError as error:
             notes.add(f"no network is predicted to take at most {_ms(effective)}, which measuring calls for: {error}")
             break
+    notes.add(_faster_text(report.latency.machine.value))
     return Deployment(bundle, tuple(rounds), report, job.table_path, tuple(notes.kept))
 
 
@@ -210,6 +212,16 @@ def _round_text(number: int, row: Round) -> str:
     return (
         f"round {number}: searched for {_ms(row.effective_ns)}, predicted {_ms(row.predicted_ns)}, "
         f"measured {_ms(row.median_ns)}: {row.verdict.value}"
+    )
+
+
+def _faster_text(factor: float) -> str:
+    """A machine that is slower than its table is found out by the budget; one that is faster leaves some unused."""
+    if factor > _MUCH_FASTER:
+        return ""
+    return (
+        f"the machine is {1 / factor:.2f} times as fast as when its table was made, so a better network may fit. "
+        "If it stays so, profile again with --force; a shared host's speed changes by the minute."
     )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from binas_deploy.supernet.network import Supernet
     from binas_deploy.supernet_info import SupernetInfo
 
-RECALIBRATION_IMAGES = 2000
+RECALIBRATION_IMAGES = 1000
 
 
 def estimate(

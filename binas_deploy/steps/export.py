@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from binas_deploy.supernet.network import Network
 
 VECTORS: Final = 8
-RECALIBRATION_IMAGES: Final = 4000
+RECALIBRATION_IMAGES: Final = 2000
 _MADE_WITH: Final = ("binas-deploy", "torch", "onnx", "numpy")
 
 

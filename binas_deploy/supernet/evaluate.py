@@ -10,7 +10,7 @@ from binas_deploy.data.base import Dataset, Split, normalise
 from binas_deploy.supernet.modules import BatchNorm
 from binas_deploy.supernet.network import Network
 
-_BATCH = 500
+_BATCH = 250
 
 
 def recalibrated(network: Network, data: Dataset, *, images: int = 4000) -> Network:
