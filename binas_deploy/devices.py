@@ -5,9 +5,8 @@ A name is looked up in the workspace's ``devices/`` first, then among the built-
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -15,14 +14,10 @@ from binas_deploy.adapters.base import Device, DeviceFacts
 from binas_deploy.adapters.registry import find_adapter, make_device, missing_package
 from binas_deploy.conditions import BACK_TO_BACK, Conditions
 from binas_deploy.documents import validation_message
-from binas_deploy.errors import DeviceError, DocumentError, EnvironmentFault, InputError
+from binas_deploy.errors import DeviceError, DocumentError, InputError
 from binas_deploy.measure import Timing
+from binas_deploy.toml_files import parse_toml, read_toml_text
 from binas_deploy.workspace import builtin_folder
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 DEVICE_VERSION: Final = 1
 _OptionValue = bool | int | float | str
@@ -116,16 +111,7 @@ def parse_device_spec(text: str, path: Path) -> DeviceSpec:
     Raises:
         DocumentError: not TOML, or not a valid device.
     """
-    try:
-        raw: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise DocumentError(f"{path}: not valid TOML: {error}") from error
-    version = raw.get("version")
-    if isinstance(version, int) and version > DEVICE_VERSION:
-        raise DocumentError(f"{path}: version {version}, this tool reads {DEVICE_VERSION}. Upgrade binas-deploy.")
-    for key in ("format", "version"):
-        if key not in raw:
-            raise DocumentError(f"{path}: {key}: missing. A device file starts with format and version = 1.")
+    raw = parse_toml(text, path, "device", DEVICE_VERSION)
     try:
         return DeviceSpec.model_validate(raw)
     except ValidationError as error:
@@ -166,11 +152,4 @@ def device_conditions(spec: DeviceSpec, facts: DeviceFacts) -> Conditions:
 
 
 def _load(path: Path) -> DeviceSpec:
-    try:
-        return parse_device_spec(path.read_text(encoding="utf-8"), path)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such device file.") from error
-    except UnicodeDecodeError as error:
-        raise DocumentError(f"{path}: not a text file; a device is TOML in UTF-8.") from error
-    except OSError as error:
-        raise EnvironmentFault(f"cannot read {path}: {error.strerror}.") from error
+    return parse_device_spec(read_toml_text(path, "device"), path)

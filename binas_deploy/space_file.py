@@ -25,7 +25,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -34,13 +33,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from binas_deploy.block import Activation, Block, Head, Op, Option
 from binas_deploy.documents import validation_message
-from binas_deploy.errors import DocumentError, EnvironmentFault, InputError
+from binas_deploy.errors import DocumentError, InputError
 from binas_deploy.space import SearchSpace, Stage
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from binas_deploy.toml_files import parse_toml, read_toml_text
 
 SPACE_VERSION: Final = 1
 _ACTIVATIONS: Final = {
@@ -141,7 +136,7 @@ def load_space(name_or_path: str | Path) -> SearchSpace:
     """
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or text.endswith(".toml") or "/" in text or "\\" in text:
-        return parse_space(_read(Path(text)), Path(text))
+        return parse_space(read_toml_text(Path(text), "space"), Path(text))
     if text not in space_names():
         raise InputError(
             f"unknown space {text!r}. Known: {', '.join(space_names())}; or give the path of a space file (.toml)."
@@ -155,13 +150,7 @@ def parse_space(text: str, path: Path) -> SearchSpace:
     Raises:
         DocumentError: not TOML, or not a valid space.
     """
-    try:
-        raw: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise DocumentError(f"{path}: not valid TOML: {error}") from error
-    version = raw.get("version")
-    if isinstance(version, int) and version > SPACE_VERSION:
-        raise DocumentError(f"{path}: version {version}, this tool reads {SPACE_VERSION}. Upgrade binas-deploy.")
+    raw = parse_toml(text, path, "space", SPACE_VERSION)
     try:
         return _build(_SpaceFile.model_validate(raw), text)
     except ValidationError as error:
@@ -221,14 +210,3 @@ def _stage(row: _Stage, c_in: int) -> Stage:
 
 def _folder() -> Any:
     return resources.files("binas_deploy") / "spaces"
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such space file.") from error
-    except UnicodeDecodeError as error:
-        raise DocumentError(f"{path}: not a text file; a space is TOML in UTF-8.") from error
-    except OSError as error:
-        raise EnvironmentFault(f"cannot read {path}: {error.strerror}.") from error
