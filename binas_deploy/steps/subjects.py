@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from platformdirs import user_cache_path
 
 from binas_deploy.adapters.base import Device, Executable, Precision, Program
 from binas_deploy.block import Block, Piece
+from binas_deploy.cache import cache_folder
 from binas_deploy.graph import build_network, build_piece, network_weight_shapes, random_weights, weight_shapes
 from binas_deploy.measure import Subject
 from binas_deploy.model import INPUT_NAME, OnnxModel
@@ -169,4 +169,4 @@ def _fit_in_memory(models: Mapping[str, OnnxModel]) -> bool:
 
 
 def _cache() -> Path:
-    return user_cache_path("binas-deploy") / "compiled"
+    return cache_folder() / "compiled"
