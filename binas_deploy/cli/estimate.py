@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from binas_deploy.cli.options import PATH, Session, common, data_option, seed_option, threads_option
+from binas_deploy.cli.options import PATH, Session, accelerator_option, common, data_option, seed_option, threads_option
 
 if TYPE_CHECKING:
     from binas_deploy.accuracy.document import Kind
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 )
 @click.option("--method", type=click.Choice(["ridge", "conditional"]), default="ridge", show_default=True)
 @click.option("--output", type=PATH, help="Where to write the model  [default: accuracy.json beside the weights].")
+@accelerator_option
 @threads_option
 @seed_option
 @common
@@ -35,6 +36,7 @@ def command(
     fresh: int,
     method: Kind,
     output: Path | None,
+    accelerator: str,
     threads: int | None,
     seed: int,
 ) -> None:
@@ -52,6 +54,7 @@ def command(
         fresh=fresh,
         kind=method,
         output=output,
+        accelerator=accelerator,
         threads=threads,
         seed=seed,
         progress=session.progress,

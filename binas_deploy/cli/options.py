@@ -110,6 +110,13 @@ space_option = click.option(
 )
 budget_help: Final = "The most that a network may take at the median, with its unit: 0.5ms, 800us."
 threads_option = click.option("--threads", type=click.IntRange(1, 1024), help="Threads  [default: the device's].")
+accelerator_option = click.option(
+    "--accelerator",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="What computes; auto is CUDA where there is one.",
+)
 seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 supernet_option = click.option(
     "--supernet", type=PATH, help="Trained supernet: a folder of 'train'  [default: the shipped one]."

@@ -9,6 +9,7 @@ import click
 from binas_deploy.cli.options import (
     PATH,
     Session,
+    accelerator_option,
     command_line,
     common,
     data_option,
@@ -25,7 +26,7 @@ from binas_deploy.cli.options import (
 @click.option("--largest-epochs", type=click.IntRange(1), default=60, show_default=True, help="Largest network alone.")
 @click.option("--supernet-epochs", type=click.IntRange(1), default=60, show_default=True, help="All networks together.")
 @click.option("--batch", type=click.IntRange(8, 65536), default=128, show_default=True, help="Images a step.")
-@click.option("--accelerator", default="auto", show_default=True, metavar="auto|cpu|cuda", help="What computes.")
+@accelerator_option
 @threads_option
 @seed_option
 @common

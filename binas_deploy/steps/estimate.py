@@ -19,7 +19,7 @@ from binas_deploy.documents import digest, writing
 from binas_deploy.errors import MismatchError
 from binas_deploy.progress import SILENT, Progress
 from binas_deploy.space import Architecture, SearchSpace
-from binas_deploy.steps.torch_extra import import_torch
+from binas_deploy.steps.torch_extra import import_torch, torch_device
 
 if TYPE_CHECKING:
     from binas_deploy.supernet.network import Supernet
@@ -36,6 +36,7 @@ def estimate(
     fresh: int = 100,
     kind: Kind = "ridge",
     output: Path | None = None,
+    accelerator: str = "auto",
     threads: int | None = None,
     seed: int = 0,
     progress: Progress = SILENT,
@@ -54,6 +55,7 @@ def estimate(
     if threads is not None:
         torch.set_num_threads(threads)
     net, info = load_supernet(supernet)
+    net = net.to(torch_device(accelerator))
     dataset = training_data(info, data)
     output = output or supernet / "accuracy.json"
     archs = draw(info.space, samples + fresh, seed)

@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING
 
 from binas_deploy.data import load_dataset
 from binas_deploy.data.base import Dataset
-from binas_deploy.errors import EnvironmentFault
 from binas_deploy.progress import SILENT, Progress
 from binas_deploy.space import SearchSpace
-from binas_deploy.steps.torch_extra import import_torch
+from binas_deploy.steps.torch_extra import import_torch, torch_device
 from binas_deploy.supernet_info import WEIGHTS_NAME, Figures, SupernetInfo, TrainingData
 
 if TYPE_CHECKING:
-    import torch
-
     from binas_deploy.supernet.network import Supernet
     from binas_deploy.supernet.recipe import Recipe
 
@@ -57,21 +54,12 @@ def train(
     dataset = load_dataset(data, resolution=space.resolution, classes=space.classes, seed=seed)
     recipe = default_recipe(largest_epochs, supernet_epochs, seed=seed, batch=batch)
     torch.manual_seed(seed)
-    training = Training(Supernet(space), dataset, recipe, output, device=_device(accelerator))
+    training = Training(Supernet(space), dataset, recipe, output, device=torch_device(accelerator))
     training.run(progress)
     load_weights(training.supernet, save_weights(training.supernet, output))  # judged as stored: in half precision
     info = _describe(training.supernet, dataset, recipe, output, command, progress)
     info.save(output)
     return info
-
-
-def _device(accelerator: str) -> torch.device:
-    import torch
-
-    name = accelerator if accelerator != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise EnvironmentFault("--accelerator cuda: torch sees no CUDA device here. Use cpu, or install torch for it.")
-    return torch.device(name)
 
 
 def _describe(

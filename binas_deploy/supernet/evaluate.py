@@ -22,7 +22,7 @@ def recalibrated(network: Network, data: Dataset, *, images: int = 4000) -> Netw
     count = min(images, len(data.train))
     with torch.no_grad():
         for start in range(0, count - count % _BATCH or count, _BATCH):
-            network(_batch(data, data.train, start))
+            network(_batch(network, data, data.train, start))
     for norm in norms:
         norm.collecting = 0
     return network.eval()
@@ -31,7 +31,7 @@ def recalibrated(network: Network, data: Dataset, *, images: int = 4000) -> Netw
 def predictions(network: Network, data: Dataset, split: Split) -> np.ndarray:
     """Class index of each image, shape (n,)."""
     with torch.inference_mode():
-        parts = [network(_batch(data, split, start)).argmax(1) for start in range(0, len(split), _BATCH)]
+        parts = [network(_batch(network, data, split, start)).argmax(1) for start in range(0, len(split), _BATCH)]
     result: np.ndarray = torch.cat(parts).cpu().numpy()
     return result
 
@@ -41,6 +41,6 @@ def top1(network: Network, data: Dataset, split: Split) -> float:
     return float(100 * np.mean(predictions(network, data, split) == split.labels))
 
 
-def _batch(data: Dataset, split: Split, start: int) -> Tensor:
+def _batch(network: Network, data: Dataset, split: Split, start: int) -> Tensor:
     images = torch.from_numpy(normalise(split.images[start : start + _BATCH], data.mean, data.std))
-    return images.to(memory_format=torch.channels_last)
+    return images.to(network.head.classifier.weight.device, memory_format=torch.channels_last)

@@ -77,8 +77,8 @@ def widest_block(space: SearchSpace, stage: int, position: int) -> Block:
 
 
 def extract(supernet: Supernet, arch: Architecture) -> Network:
-    """Copy one network out of the supernet; its batch normalisation must then be recalibrated."""
-    network = Network(supernet.space, arch)
+    """Copy one network out of the supernet, on its device; batch normalisation must then be recalibrated."""
+    network = Network(supernet.space, arch).to(supernet.head.classifier.weight.device)
     source = supernet.state_dict()
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
@@ -108,7 +108,7 @@ def folded_weights(network: Network) -> dict[str, NDArray[np.float32]]:
 
 def _fold(conv: Conv, bn: nn.Module | None) -> tuple[Tensor, Tensor]:
     weight = conv.weight.double()
-    bias = torch.zeros(weight.shape[0], dtype=torch.float64) if conv.bias is None else conv.bias.double()
+    bias = weight.new_zeros(weight.shape[0]) if conv.bias is None else conv.bias.double()
     if not isinstance(bn, BatchNorm):
         return weight, bias
     scale = bn.weight.double() / torch.sqrt(bn.running_var.double() + BN_EPSILON)
