@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from binas_deploy.supernet.network import Supernet
     from binas_deploy.supernet_info import SupernetInfo
 
-RECALIBRATION_IMAGES = 1000
+RECALIBRATION_IMAGES: Final = 1000
+EVALUATIONS_NAME: Final = "evaluations.jsonl"
 
 
 def estimate(
@@ -43,8 +44,8 @@ def estimate(
 ) -> tuple[Path, AccuracyModel]:
     """Evaluate ``samples`` random networks on the held-out images and fit; judge on ``fresh`` further ones.
 
-    Every evaluation is kept in ``<output>.samples.jsonl`` (with the conditions of both), so that a run that stopped
-    goes on, and another ``kind`` fits the same networks.
+    Every evaluation is kept in ``evaluations.jsonl`` beside ``output``, with what it was made of: a run that stopped
+    goes on, and another ``kind`` is fitted to the same networks.
 
     Raises:
         MismatchError: the data set is not the one that the supernet was trained with, or the samples are of another.
@@ -59,9 +60,8 @@ def estimate(
     dataset = training_data(info, data)
     output = output or supernet / "accuracy.json"
     archs = draw(info.space, samples + fresh, seed)
-    top1 = _evaluate(
-        net, dataset, archs, output.with_suffix(".samples.jsonl"), _identity(info, dataset, seed), progress
-    )
+    journal = output.parent / EVALUATIONS_NAME
+    top1 = _evaluate(net, dataset, archs, journal, _identity(info, dataset, seed), progress)
     model = AccuracyModel.fit(info.space, zip(archs[:samples], top1[:samples], strict=True), kind=kind)
     model = replace(model, seed=seed, supernet_digest=info.digest, dataset_fingerprint=dataset.fingerprint)
     model = model.with_quality(archs[samples:], top1[samples:])

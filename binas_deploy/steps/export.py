@@ -30,7 +30,7 @@ from binas_deploy.bundle.manifest import (
 )
 from binas_deploy.data.base import Dataset
 from binas_deploy.documents import write_atomic, writing
-from binas_deploy.errors import InputError
+from binas_deploy.errors import InputError, MismatchError
 from binas_deploy.estimate import Estimate
 from binas_deploy.graph import build_network
 from binas_deploy.model import INPUT_NAME, OUTPUT_NAME, OnnxModel
@@ -74,7 +74,7 @@ def export(
         MismatchError: supernet, images or table are not those of the result.
     """
     import_torch("exporting from a supernet")
-    table = table or table_of_digest(workspace, result.device, result.space, result.budgets[0].table_digest)
+    table = _table(result, table, workspace)
     folder = supernet_path(result.space, supernet)
     info = SupernetInfo.load(folder)
     info.require_space(result.space)
@@ -95,6 +95,18 @@ def export(
 def bundle_name(result: SearchResult) -> str:
     """``<space>-<device>-<budget>``."""
     return f"{result.space.name}-{result.device}-{result.budgets[0].budget}"
+
+
+def _table(result: SearchResult, given: LatencyTable | None, workspace: Path) -> LatencyTable:
+    searched_with = result.budgets[0].table_digest
+    if given is None:
+        return table_of_digest(workspace, result.device, result.space, searched_with)
+    if given.digest != searched_with:
+        raise MismatchError(
+            f"the network was searched with the latency table {searched_with[:12]}, given is {given.digest[:12]}. "
+            "Give the one that it was searched with, or search again."
+        )
+    return given
 
 
 def _network(result: SearchResult, folder: Path, dataset: Dataset) -> Network:
