@@ -137,7 +137,7 @@ class _Predicted(_Strict):
 class ManifestDocument(_Strict):
     """The whole document. ``space`` is what `space_document` embeds, ``architecture`` block strings."""
 
-    PLAIN: ClassVar = (
+    PLAIN: ClassVar[tuple[str, ...]] = (
         "name",
         "created",
         "versions",

@@ -80,4 +80,5 @@ def _restore(
         tensor.copy_(tensors[f"live/{name}"])
         ema[name].copy_(tensors[f"ema/{name}"])
         if f"momentum/{name}" in tensors:
-            momentum[name] = tensors[f"momentum/{name}"].to(tensor.device)
+            # A copy: what is read is a view of the file, which the next checkpoint replaces.
+            momentum[name] = tensors[f"momentum/{name}"].clone().to(tensor.device)

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_space_path: Path) -> Pa
     (folder / "devices" / "cpu.toml").write_text(QUICK_DEVICE, encoding="utf-8")
     (folder / "tiny.toml").write_text(tiny_space_path.read_text(encoding="utf-8"), encoding="utf-8")
     rng = np.random.default_rng(0)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for split, count in (("train", 400), ("test", 100)):
         labels = np.arange(count) % 5
         noise = rng.integers(0, 128, (count, 8, 8, 3))

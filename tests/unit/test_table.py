@@ -340,7 +340,7 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda d: d["anchors"][1]["arch"].update(depths=[9, 9, 9]), r"anchors\[1\]: stages\[0\]"),
     (lambda d: d["anchors"].__setitem__(1, d["anchors"][0]), "stands twice"),
     (lambda d: d["space"].update(fingerprint="0"), "space.fingerprint does not match"),
-    (lambda d: d["space"].update(source="name = 1"), "format: Field required"),
+    (lambda d: d["space"].update(source="name = 1"), "format: missing"),
     (lambda d: d.update(space={}), "space: expected name, fingerprint and source"),
 ]
 
