@@ -1,7 +1,7 @@
 """The selection problem: arrays in, arrays out. It knows no devices, networks or units of accuracy.
 
 Choose a depth for each stage and an option for each active position. With x[s,j,c] = 1 when option c is
-taken at position j of stage s and j < depth_s, both the value and every cost are linear (binas.md section 4;
+taken at position j of stage s and j < depth_s, both the value and every cost are linear (the bilinear program of
 arXiv 2110.12399)::
 
     form(arch) = constant + sum_s depth[s][index of depth_s] + sum_s sum_{j < depth_s} option[s][j][c_sj]

@@ -1,4 +1,4 @@
-"""What each decision contributes to accuracy: fitted from evaluated networks (binas.md section 3).
+"""What each decision contributes to accuracy: fitted from evaluated networks.
 
 The model of a network with depth d_s in stage s and option c_sj at position j (from 0), in percentage points::
 

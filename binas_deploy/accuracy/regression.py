@@ -10,7 +10,7 @@ The contributions theta (depths and options, `Columns` order without the base) h
                   + effect of the whole option at position j                      variance r^2
     depth[s,d]    = a free effect                                                 variance 1
 
-so main effects are shared over a stage and interactions are small (hierarchical ridge, binas.md section 3). The base
+so main effects are shared over a stage and interactions are small (hierarchical ridge). The base
 is not penalised. ``strength`` and ``r`` are those of `STRENGTHS` and `RATIOS` with the least squared leave-one-out
 error, which has a closed form: (y - fitted) / (1 - leverage). tau^2 is its maximum-likelihood value.
 """

@@ -2,7 +2,7 @@
 
 Value and cost are sums of stage terms, and those are sums of position terms (`problem`). A partial choice that
 costs no less and is worth no more than another can never be part of a best network, so dominated choices are
-dropped after each position and after each stage (binas.md section 4)::
+dropped after each position and after each stage::
 
     front(stage)    = prune of the union over d of (depth[d] + option_0 (+) ... (+) option_{d-1})
     front(network)  = constant + front(stage 0) (+) ... (+) front(stage S-1)

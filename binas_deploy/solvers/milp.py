@@ -7,7 +7,7 @@ Binary variables b[s,d] (depth d of stage s) and x[s,j,c] (option c at position 
                 sum_c x[s,j,c] - sum over d > j of b[s,d] = 0         one row a position (j from 0)
                 sum_s cost.depth[s] . b[s] + sum_sj cost.option[s][j] . x[s,j] <= limit - constant     one a resource
 
-(binas.md section 4; the product of option and depth variables of arXiv 2110.12399 is linear in x.)
+(The product of option and depth variables of arXiv 2110.12399 is linear in x.)
 
 HiGHS computes in floating point with an *absolute* feasibility tolerance of 1e-6 and an absolute gap of 1e-6, so:
 costs are divided by 1000 (ns become microseconds) and values by a power of ten, so that one base unit stays above it;

@@ -86,7 +86,7 @@ def training_data(info: SupernetInfo, data: str) -> Dataset:
 
 
 def draw(space: SearchSpace, count: int, seed: int) -> list[Architecture]:
-    """``count`` random networks, drawn per decision (binas.md section 3)."""
+    """``count`` random networks, drawn per decision: depths and options independent and uniform."""
     rng = np.random.default_rng(seed)
     return [space.sample(rng) for _ in range(count)]
 

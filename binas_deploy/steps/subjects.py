@@ -27,7 +27,7 @@ from binas_deploy.progress import SILENT, Progress
 from binas_deploy.space import Architecture, SearchSpace
 from binas_deploy.table import LatencyTable
 
-ANCHORS: Final = 12
+ANCHORS: Final = 16
 """Whole networks that a table is calibrated on."""
 _MOST_DRAWS: Final = 1000
 _KEY_DIGITS: Final = 12

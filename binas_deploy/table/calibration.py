@@ -1,23 +1,27 @@
-"""From measured pieces to whole networks: scale, offset and one constant per block, with its own error.
+"""From measured pieces to whole networks: offset, scale and a constant per block, refined by stage, with its own error.
 
-With S the sum of a network's piece locations and B its number of blocks, its latency is modelled as::
+With F the locations of stem and head, S_s the sum of a network's piece locations in stage s and B_s its number of
+blocks there, its latency is modelled as::
 
-    latency = offset + scale * S + per_block * B
+    latency = offset + scale * F + sum_s (scale_s * S_s + per_block_s * B_s)
 
-Isolated pieces carry call and layout costs that they do not have inside a network, which is what
-``per_block`` (usually negative) and ``offset`` take back. The three numbers minimise, over the anchors i,
+Isolated pieces carry call and layout costs that they do not have inside a network, which is what the constants (usually
+negative) and ``offset`` take back; caches treat early, wide stages otherwise than late, narrow ones. The numbers
+minimise, over the anchors i and with u = median y / median number of blocks,
 
     sum_i ((latency_i - y_i) / y_i)^2 / NOISE^2
-      + (offset / (OFFSET_SD * median y))^2 + ((scale - 1) / SCALE_SD)^2 + (per_block / (BLOCK_SD * median S/B))^2
+      + (offset / (OFFSET_SD * median y))^2 + ((scale - 1) / SCALE_SD)^2 + (per_block / (BLOCK_SD * u))^2
+      + sum_s ((scale_s - scale) / STAGE_SCALE_SD)^2 + ((per_block_s - per_block) / (STAGE_BLOCK_SD * u))^2
 
-a ridge around "the pieces just add up" whose strengths are standard deviations in natural units, subject to
-scale >= LEAST_SCALE, no block of the space below zero, and stem, head and offset together not below zero.
+a ridge around "the pieces just add up", and of the stages around each other, whose strengths are standard deviations in
+natural units; subject to every scale >= LEAST_SCALE, no block of the space below zero, and stem, head and offset
+together not below zero. The stages are what makes *searched* networks, which use few of a space's options, as
+predictable as random ones: see benchmarks/README.md for the figures with and without.
 """
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -35,7 +39,9 @@ SCALE_SD: Final = 0.5
 OFFSET_SD: Final = 0.1
 """In units of the median anchor."""
 BLOCK_SD: Final = 0.5
-"""In units of the mean piece time per block of the median anchor."""
+"""In units of the median anchor's latency per block, as is `STAGE_BLOCK_SD`."""
+STAGE_SCALE_SD: Final = 0.1
+STAGE_BLOCK_SD: Final = 0.1
 
 Floats = NDArray[np.float64]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -43,14 +49,24 @@ _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class CalibrationDocument(BaseModel):
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class StageRatesDocument(_Strict):
     """The document form."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    scale: _Positive
+    per_block_ns: _Finite
+
+
+class CalibrationDocument(_Strict):
+    """The document form."""
 
     offset_ns: _Finite
     scale: _Positive
     per_block_ns: _Finite
+    stages: list[StageRatesDocument]
     statistic: Annotated[str, Field(min_length=1, max_length=32)]
     n_anchors: Annotated[int, Field(ge=LEAST_ANCHORS)]
     relative_std: _NotNegative
@@ -61,8 +77,41 @@ class CalibrationDocument(BaseModel):
 
 
 @dataclass(frozen=True)
+class StageRates:
+    """What a block of a stage costs: ``scale`` times its location, and ``per_block_ns``."""
+
+    scale: float
+    per_block_ns: float
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Whole networks to calibrate on, n of them in a space of k stages.
+
+    ``stage_ns`` and ``stage_blocks``: sums of piece locations and numbers of blocks, shape (n, k); ``measured_ns``:
+    shape (n,). ``fixed_ns``: stem and head together; ``smallest_ns``: the cheapest block of each stage, shape (k,).
+    """
+
+    stage_ns: Floats
+    stage_blocks: NDArray[np.int64]
+    measured_ns: Floats
+    fixed_ns: float
+    smallest_ns: Floats
+
+    def without(self, index: int) -> Anchors:
+        """All but one."""
+        others = np.arange(len(self.measured_ns)) != index
+        return replace(
+            self,
+            stage_ns=self.stage_ns[others],
+            stage_blocks=self.stage_blocks[others],
+            measured_ns=self.measured_ns[others],
+        )
+
+
+@dataclass(frozen=True)
 class Calibration:
-    """The three numbers and how far off they are for a network that they have not seen.
+    """The fitted numbers and how far off they are for a network that they have not seen.
 
     ``relative_std``: root mean square of the leave-one-out relative errors; ``t_quantile``: Student's t for
     ``confidence`` two-sided, with ``n_anchors - 3`` degrees of freedom (at least 1); ``statistic``: what of
@@ -72,6 +121,7 @@ class Calibration:
     offset_ns: float
     scale: float
     per_block_ns: float
+    stages: tuple[StageRates, ...]
     statistic: str
     n_anchors: int
     relative_std: float
@@ -85,47 +135,58 @@ class Calibration:
         """Half the interval of a new network, as a share of its predicted latency."""
         return self.t_quantile * self.relative_std
 
-    def of(self, pieces_ns: float, blocks: int) -> float:
-        """Latency in ns of a network with this sum of piece locations and number of blocks."""
-        return self.offset_ns + self.scale * pieces_ns + self.per_block_ns * blocks
+    def fixed(self, pieces_ns: float) -> float:
+        """What every network costs, in ns: stem and head of these locations together, and the offset."""
+        return self.offset_ns + self.scale * pieces_ns
+
+    def block(self, stage: int, piece_ns: float) -> float:
+        """What a block of this location costs inside a network, in ns."""
+        return self.stages[stage].scale * piece_ns + self.stages[stage].per_block_ns
 
     def to_json(self) -> dict[str, Any]:
         """The document form."""
-        return asdict(self)
+        return {**asdict(self), "stages": [asdict(rates) for rates in self.stages]}
 
     @classmethod
     def from_document(cls, document: CalibrationDocument) -> Calibration:
         """From the validated document form."""
-        return cls(**document.model_dump())
+        stages = tuple(StageRates(**rates.model_dump()) for rates in document.stages)
+        return cls(**{**document.model_dump(), "stages": stages})
 
 
-def fit(
-    pieces_ns: Floats,
-    blocks: NDArray[np.int64],
-    measured_ns: Floats,
-    *,
-    fixed_ns: float,
-    smallest_block_ns: float,
-    statistic: str = "median",
-) -> Calibration:
-    """Fit to whole networks, all arrays (anchors,): piece sums, block counts, measured latencies.
+@dataclass(frozen=True)
+class Coefficients:
+    """The numbers of the model in this module's head; ``stage_scale`` and ``stage_block_ns`` of shape (stages,)."""
 
-    ``fixed_ns``: stem and head together; ``smallest_block_ns``: the cheapest block of the space. They bound
-    the fit so that no network can cost less than nothing.
+    offset_ns: float
+    scale: float
+    per_block_ns: float
+    stage_scale: Floats
+    stage_block_ns: Floats
+
+    def predict(self, anchors: Anchors) -> Floats:
+        """Latency in ns of each network."""
+        fixed = self.offset_ns + self.scale * anchors.fixed_ns
+        predicted: Floats = fixed + anchors.stage_ns @ self.stage_scale + anchors.stage_blocks @ self.stage_block_ns
+        return predicted
+
+
+def fit(anchors: Anchors, *, statistic: str = "median") -> Calibration:
+    """Fit to whole networks.
 
     Raises:
         NotMeasuredError: fewer than 3 anchors.
         InputError: shapes that differ, or times that are not positive.
     """
-    _check(pieces_ns, blocks, measured_ns)
-    anchors = (np.asarray(pieces_ns, float), np.asarray(blocks, float), np.asarray(measured_ns, float))
-    offset, scale, per_block = coefficients(*anchors, fixed_ns, smallest_block_ns)
-    errors = leave_one_out(*anchors, fixed_ns, smallest_block_ns)
+    _check(anchors)
+    found = coefficients(anchors)
+    errors = leave_one_out(anchors)
     n = len(errors)
     return Calibration(
-        offset_ns=offset,
-        scale=scale,
-        per_block_ns=per_block,
+        offset_ns=found.offset_ns,
+        scale=found.scale,
+        per_block_ns=found.per_block_ns,
+        stages=tuple(map(StageRates, found.stage_scale.tolist(), found.stage_block_ns.tolist())),
         statistic=statistic,
         n_anchors=n,
         relative_std=float(np.sqrt(np.mean(errors**2))),
@@ -136,56 +197,57 @@ def fit(
     )
 
 
-def leave_one_out(
-    pieces_ns: Floats, blocks: Floats, measured_ns: Floats, fixed_ns: float, smallest_block_ns: float
-) -> Floats:
-    """Relative error (predicted / measured - 1) of each anchor by the fit to all others, shape (anchors,)."""
-    errors = np.empty(len(measured_ns))
-    for i in range(len(measured_ns)):
-        others = np.arange(len(measured_ns)) != i
-        offset, scale, per_block = coefficients(
-            pieces_ns[others], blocks[others], measured_ns[others], fixed_ns, smallest_block_ns
-        )
-        errors[i] = (offset + scale * pieces_ns[i] + per_block * blocks[i]) / measured_ns[i] - 1
-    return errors
+def leave_one_out(anchors: Anchors) -> Floats:
+    """Relative error (predicted / measured - 1) of each anchor by the fit to all others, shape (n,)."""
+    predicted = [coefficients(anchors.without(i)).predict(anchors)[i] for i in range(len(anchors.measured_ns))]
+    return np.array(predicted) / anchors.measured_ns - 1
 
 
-def coefficients(
-    pieces_ns: Floats, blocks: Floats, measured_ns: Floats, fixed_ns: float, smallest_block_ns: float
-) -> tuple[float, float, float]:
-    """(offset ns, scale, per block ns) that minimise the sum in this module's head.
+def coefficients(anchors: Anchors) -> Coefficients:
+    """The numbers that minimise the sum in this module's head.
 
-    In (offset + scale * fixed, scale, per_block + scale * smallest) the constraints are plain lower bounds.
+    In base = offset + scale * fixed, scale, per_block, scale_s and least_s = per_block_s + scale_s * smallest_s the
+    constraints are plain lower bounds; that problem is solved exactly by an active-set method (BVLS).
     """
-    unit = float(np.median(measured_ns))
-    sums, measured = pieces_ns / unit, measured_ns / unit
-    fixed, smallest = fixed_ns / unit, smallest_block_ns / unit
-    block_unit = BLOCK_SD * float(np.median(sums / np.maximum(blocks, 1)))
-    design = np.stack([np.ones_like(sums), sums - fixed - smallest * blocks, blocks], axis=1)
-    prior = [
-        [NOISE / OFFSET_SD, -fixed * NOISE / OFFSET_SD, 0.0],
-        [0.0, NOISE / SCALE_SD, 0.0],
-        [0.0, -smallest * NOISE / block_unit, NOISE / block_unit],
-    ]
-    rows = np.concatenate([design / measured[:, None], np.array(prior)])
-    target = np.concatenate([np.ones(len(measured)), [0.0, NOISE / SCALE_SD, 0.0]])
-    base, scale, extra = _bounded_least_squares(rows, target, np.array([0.0, LEAST_SCALE, 0.0]))
-    return float((base - scale * fixed) * unit), float(scale), float((extra - scale * smallest) * unit)
+    from scipy.optimize import lsq_linear  # here: loading a table and predicting need no SciPy
+
+    unit = float(np.median(anchors.measured_ns))
+    k = len(anchors.smallest_ns)
+    fixed, smallest = anchors.fixed_ns / unit, anchors.smallest_ns / unit
+    rows = np.concatenate([_data_rows(anchors, unit), _prior_rows(anchors, fixed, smallest)])
+    target = np.zeros(len(rows))
+    target[: len(anchors.measured_ns)] = 1.0
+    target[len(anchors.measured_ns) + 1] = NOISE / SCALE_SD
+    lower = np.concatenate([[0.0, LEAST_SCALE, -np.inf], np.full(k, LEAST_SCALE), np.zeros(k)])
+    x = lsq_linear(rows, target, bounds=(lower, np.inf), method="bvls").x
+    base, scale, per_block, stage_scale, least = x[0], x[1], x[2], x[3 : 3 + k], x[3 + k :]
+    stage_block = (least - stage_scale * smallest) * unit
+    return Coefficients(
+        float((base - scale * fixed) * unit), float(scale), float(per_block * unit), stage_scale, stage_block
+    )
 
 
-def _bounded_least_squares(rows: Floats, target: Floats, lower: Floats) -> Floats:
-    """Argmin |rows x - target|^2 with x >= lower, exact: of few variables every set at its bound is tried."""
-    best, best_loss = lower, float(np.sum((rows @ lower - target) ** 2))
-    for pattern in itertools.product((True, False), repeat=len(lower)):
-        free = np.array(pattern)
-        if not free.any():
-            continue
-        x = lower.copy()
-        x[free] = np.linalg.lstsq(rows[:, free], target - rows[:, ~free] @ lower[~free], rcond=None)[0]
-        loss = float(np.sum((rows @ x - target) ** 2))
-        if (x >= lower).all() and loss < best_loss:
-            best, best_loss = x, loss
-    return best
+def _data_rows(anchors: Anchors, unit: float) -> Floats:
+    """Predicted / measured of each anchor, as coefficients of (base, scale, per_block, scale_s, least_s)."""
+    measured = anchors.measured_ns / unit
+    above = (anchors.stage_ns - anchors.stage_blocks * anchors.smallest_ns) / unit
+    n = len(measured)
+    rows: Floats = np.hstack([np.ones((n, 1)), np.zeros((n, 2)), above, anchors.stage_blocks]) / measured[:, None]
+    return rows
+
+
+def _prior_rows(anchors: Anchors, fixed: float, smallest: Floats) -> Floats:
+    """The ridge: one row for offset, scale and per_block, then one for each scale_s and each per_block_s."""
+    k = len(smallest)
+    block_unit = 1.0 / float(np.median(np.maximum(anchors.stage_blocks.sum(axis=1), 1)))
+    common = np.zeros((3, 3 + 2 * k))
+    common[0, :2] = np.array([1.0, -fixed]) / OFFSET_SD
+    common[1, 1] = 1.0 / SCALE_SD
+    common[2, 2] = 1.0 / (BLOCK_SD * block_unit)
+    column, identity = np.ones((k, 1)), np.eye(k)
+    scales = np.hstack([0 * column, -column, 0 * column, identity, 0 * identity]) / STAGE_SCALE_SD
+    blocks = np.hstack([0 * column, 0 * column, -column, -np.diag(smallest), identity]) / (STAGE_BLOCK_SD * block_unit)
+    return NOISE * np.concatenate([common, scales, blocks])
 
 
 def require_anchors(count: int) -> None:
@@ -201,13 +263,15 @@ def require_anchors(count: int) -> None:
         )
 
 
-def _check(pieces_ns: Floats, blocks: NDArray[np.int64], measured_ns: Floats) -> None:
-    n = len(measured_ns)
+def _check(anchors: Anchors) -> None:
+    n = len(anchors.measured_ns)
     require_anchors(n)
-    if len(pieces_ns) != n or len(blocks) != n:
-        raise InputError(f"{n} measured networks, but {len(pieces_ns)} piece sums and {len(blocks)} block counts.")
-    if not (np.min(pieces_ns) > 0 and np.min(measured_ns) > 0 and np.min(blocks) >= 0):
-        raise InputError("latencies of pieces and networks must be positive, and block counts not negative.")
+    shape = (n, len(anchors.smallest_ns))
+    if anchors.stage_ns.shape != shape or anchors.stage_blocks.shape != shape:
+        found = f"sums {anchors.stage_ns.shape} and block counts {anchors.stage_blocks.shape}"
+        raise InputError(f"{n} measured networks of {shape[1]} stages, but {found}.")
+    if not (np.min(anchors.measured_ns) > 0 and np.min(anchors.stage_ns) >= 0 and np.min(anchors.stage_blocks) >= 0):
+        raise InputError("latencies of networks must be positive, those of pieces and block counts not negative.")
 
 
 def _t_quantile(degrees: int) -> float:

@@ -1,9 +1,10 @@
 """`LatencyTable`: measured pieces, whole-network anchors, and the calibration between them.
 
-The latency of a network is a linear form in integer nanoseconds (binas.md section 2). With the calibration's
-offset, scale and per_block, and L(piece) the location of a measured piece::
+The latency of a network is a linear form in integer nanoseconds (arXiv 2110.12399). With the calibration's offset,
+scale and rates of each stage s, and L(piece) the location of a measured piece::
 
-    latency(arch) = round(offset + scale * (L(stem) + L(head))) + sum over blocks round(scale * L(block) + per_block)
+    latency(arch) = round(offset + scale * (L(stem) + L(head)))
+                    + sum over blocks round(scale_s * L(block) + per_block_s)
 
 A skipped block costs nothing and is not counted. `LatencyTable.predict` and the solvers read the same integers.
 """
@@ -75,6 +76,9 @@ class LatencyTable:
         check_pieces(self.space, self.pieces)
         check_anchors(self.space, self.anchors)
         check_runs(self.runs, [*self.pieces.values(), *(anchor.measurement for anchor in self.anchors)])
+        if len(self.calibration.stages) != len(self.space.stages):
+            found, needed = len(self.calibration.stages), len(self.space.stages)
+            raise InputError(f"calibration.stages: {found}, space '{self.space.name}' has {needed}.")
         if self.calibration.n_anchors != len(self.anchors):
             raise InputError(
                 f"calibration: made of {self.calibration.n_anchors} anchors, {len(self.anchors)} are there."
@@ -199,14 +203,14 @@ class LatencyTable:
         option = tuple(
             tuple(self._costs(s, j) for j in range(len(stage.options))) for s, stage in enumerate(space.stages)
         )
-        return LinearForm(round(self.calibration.of(fixed, 0)), depth, option)
+        return LinearForm(round(self.calibration.fixed(fixed)), depth, option)
 
     def _costs(self, s: int, j: int) -> Ints:
         blocks = [self.space.block(s, j, c) for c in range(len(self.space.stages[s].options[j]))]
-        return np.array([0 if is_skip(block) else self._cost(block.key) for block in blocks], dtype=np.int64)
+        return np.array([0 if is_skip(block) else self._cost(s, block.key) for block in blocks], dtype=np.int64)
 
-    def _cost(self, key: str) -> int:
-        return round(self.calibration.scale * self.pieces[key].location + self.calibration.per_block_ns)
+    def _cost(self, s: int, key: str) -> int:
+        return round(self.calibration.block(s, self.pieces[key].location))
 
     def require_space(self, space: SearchSpace, what: str = "the latency table") -> None:
         """Refuse to use this table, called ``what``, for another space.

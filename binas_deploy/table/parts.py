@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -15,7 +15,7 @@ from binas_deploy.block import Block, Op, Piece
 from binas_deploy.errors import InputError, NotMeasuredError
 from binas_deploy.measurement import Measurement
 from binas_deploy.space import Architecture, SearchSpace
-from binas_deploy.table.calibration import Calibration, fit, require_anchors
+from binas_deploy.table.calibration import Anchors, Calibration, fit, require_anchors
 
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 TIME_PATTERN: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
@@ -135,21 +135,27 @@ def check_runs(runs: Sequence[MeasuringRun], measurements: Sequence[Measurement]
 
 def calibrated(space: SearchSpace, pieces: Mapping[str, Measurement], anchors: Sequence[Anchor]) -> Calibration:
     """The calibration of checked parts: piece locations against the anchors' medians."""
-    networks = [[piece for piece in space.pieces(anchor.arch) if not is_skip(piece)] for anchor in anchors]
     return fit(
-        np.array([sum(pieces[piece.key].location for piece in network) for network in networks]),
-        np.array([len(network) - 2 for network in networks]),  # stem and head are no blocks
-        np.array([anchor.measurement.median for anchor in anchors]),
-        fixed_ns=pieces[space.stem.key].location + pieces[space.head.key].location,
-        smallest_block_ns=min(pieces[block.key].location for block in _stage_blocks(space)),
+        Anchors(
+            stage_ns=np.array([[sum(row) for row in _stage_locations(space, pieces, a.arch)] for a in anchors], float),
+            stage_blocks=np.array([[len(row) for row in _stage_locations(space, pieces, a.arch)] for a in anchors]),
+            measured_ns=np.array([anchor.measurement.median for anchor in anchors]),
+            fixed_ns=pieces[space.stem.key].location + pieces[space.head.key].location,
+            smallest_ns=np.array([_smallest(space, pieces, s) for s in range(len(space.stages))]),
+        )
     )
 
 
-def _stage_blocks(space: SearchSpace) -> Iterator[Block]:
-    for s, stage in enumerate(space.stages):
-        for j, row in enumerate(stage.options):
-            blocks = (space.block(s, j, c) for c in range(len(row)))
-            yield from (block for block in blocks if not is_skip(block))
+def _stage_locations(space: SearchSpace, pieces: Mapping[str, Measurement], arch: Architecture) -> list[list[float]]:
+    """The location of each block of a network, by stage; skipped blocks have none."""
+    stages = [[space.block(s, j, c) for j, c in enumerate(row)] for s, row in enumerate(arch.options)]
+    return [[pieces[block.key].location for block in row if not is_skip(block)] for row in stages]
+
+
+def _smallest(space: SearchSpace, pieces: Mapping[str, Measurement], s: int) -> float:
+    places = ((j, c) for j, row in enumerate(space.stages[s].options) for c in range(len(row)))
+    blocks = (space.block(s, j, c) for j, c in places)
+    return min(pieces[block.key].location for block in blocks if not is_skip(block))
 
 
 def _some(names: Sequence[str]) -> str:
