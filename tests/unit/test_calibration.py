@@ -88,7 +88,7 @@ def test_stages_that_behave_differently_are_told_apart() -> None:
 
 
 def test_with_little_to_go_by_it_stays_near_the_plain_sum() -> None:
-    sums = np.array([[3e5, 3e5, 3e5]] * 3) + np.arange(3)[:, None]
+    sums: Floats = np.full((3, STAGES), 3e5) + np.arange(3.0)[:, None]
     anchors = Anchors(sums, np.full((3, 3), 3), FIXED + sums.sum(axis=1), FIXED, SMALLEST)
     found = coefficients(anchors)
     assert (found.offset_ns, found.scale, found.per_block_ns) == pytest.approx((0, 1, 0), abs=1e-4)
@@ -109,7 +109,7 @@ def loss(x: Coefficients, anchors: Anchors) -> float:
 def allowed(x: Coefficients, slack: float = 0.0) -> bool:
     scales = [x.scale, *x.stage_scale]
     cheapest = [x.offset_ns + x.scale * FIXED, *(x.stage_block_ns + x.stage_scale * SMALLEST)]
-    return min(scales) >= LEAST_SCALE - 1e-9 and min(cheapest) >= -slack
+    return bool(min(scales) >= LEAST_SCALE - 1e-9 and min(cheapest) >= -slack)
 
 
 @given(
