@@ -81,7 +81,7 @@ def export(
     dataset = training_data(info, data)
     target = output or workspace / "export" / bundle_name(result)
     with progress.task("export: recalibrate, evaluate, write", 3) as advance:
-        network = _network(result, folder, dataset)
+        network = _network(result, info, folder, dataset)
         advance(1)
         holdout = _holdout_accuracy(network, dataset)
         advance(1)
@@ -109,12 +109,12 @@ def _table(result: SearchResult, given: LatencyTable | None, workspace: Path) ->
     return given
 
 
-def _network(result: SearchResult, folder: Path, dataset: Dataset) -> Network:
+def _network(result: SearchResult, info: SupernetInfo, folder: Path, dataset: Dataset) -> Network:
     from binas_deploy.supernet.evaluate import recalibrated
-    from binas_deploy.supernet.network import extract
-    from binas_deploy.supernet.store import load_supernet
+    from binas_deploy.supernet.network import Supernet, extract
+    from binas_deploy.supernet.store import load_weights
 
-    supernet, _ = load_supernet(folder)
+    supernet = load_weights(Supernet(info.space), info.checked_weights(folder))
     return recalibrated(extract(supernet, result.architecture), dataset, images=RECALIBRATION_IMAGES)
 
 

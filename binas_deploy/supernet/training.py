@@ -37,6 +37,7 @@ class Training:
         self, supernet: Supernet, data: Dataset, recipe: Recipe, folder: Path, *, device: torch.device
     ) -> None:
         self.space, self.data, self.recipe, self.folder, self.device = supernet.space, data, recipe, folder, device
+        self.largest, self.smallest = self.space.largest(), self.space.smallest()
         self.supernet = supernet.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # torch's overloads lack it
         self.ema = {name: tensor.detach().clone() for name, tensor in self.supernet.state_dict().items()}
         self.batches = Batches(data.train, data.mean, data.std, batch=recipe.batch, seed=recipe.seed, device=device)
@@ -86,7 +87,7 @@ class Training:
         decay: float,
     ) -> float:
         optimizer.zero_grad()
-        logits = self.supernet(images, self.space.largest())
+        logits = self.supernet(images, self.largest)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
         if phase.sandwich:
@@ -101,7 +102,7 @@ class Training:
 
     def _students(self, phase: Phase, rng: np.random.Generator) -> Iterator[Architecture]:
         """The sandwich rule without its largest network, which is the teacher."""
-        yield self.space.smallest()
+        yield self.smallest
         for _ in range(phase.random_paths):
             yield self.space.sample(rng)
 
@@ -145,7 +146,7 @@ class Training:
         shadow = Supernet(self.space)
         shadow.load_state_dict(self.ema)
         figures = []
-        for arch in (self.space.largest(), self.space.smallest()):
+        for arch in (self.largest, self.smallest):
             network = recalibrated(extract(shadow, arch), self.data, images=2000)
             figures.append(f"{top1(network, self.data, self.data.holdout):.2f}")
         row = [phase.name, epoch + 1, f"{np.mean(losses):.4f}" if losses else "", f"{rate:.5f}", f"{seconds:.1f}"]

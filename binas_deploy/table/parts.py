@@ -135,10 +135,11 @@ def check_runs(runs: Sequence[MeasuringRun], measurements: Sequence[Measurement]
 
 def calibrated(space: SearchSpace, pieces: Mapping[str, Measurement], anchors: Sequence[Anchor]) -> Calibration:
     """The calibration of checked parts: piece locations against the anchors' medians."""
+    networks = [_stage_locations(space, pieces, anchor.arch) for anchor in anchors]
     return fit(
         Anchors(
-            stage_ns=np.array([[sum(row) for row in _stage_locations(space, pieces, a.arch)] for a in anchors], float),
-            stage_blocks=np.array([[len(row) for row in _stage_locations(space, pieces, a.arch)] for a in anchors]),
+            stage_ns=np.array([[sum(row) for row in stages] for stages in networks], float),
+            stage_blocks=np.array([[len(row) for row in stages] for stages in networks]),
             measured_ns=np.array([anchor.measurement.median for anchor in anchors]),
             fixed_ns=pieces[space.stem.key].location + pieces[space.head.key].location,
             smallest_ns=np.array([_smallest(space, pieces, s) for s in range(len(space.stages))]),
