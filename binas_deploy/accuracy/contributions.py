@@ -20,66 +20,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from binas_deploy.columns import Columns, Floats
 from binas_deploy.errors import InputError
 from binas_deploy.space import Architecture, SearchSpace
 
-Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Numbers = Sequence[float] | Floats
-
-
-class Columns:
-    """Where each decision stands in a flat vector: entry 0 is the base, then per stage depths, then options."""
-
-    def __init__(self, space: SearchSpace) -> None:
-        self.depth: list[slice] = []
-        self.option: list[list[slice]] = []
-        self.depths = [stage.depths for stage in space.stages]
-        end = 1
-        for stage in space.stages:
-            self.depth.append(slice(end, end + len(stage.depths)))
-            end += len(stage.depths)
-            row = []
-            for options in stage.options:
-                row.append(slice(end, end + len(options)))
-                end += len(options)
-            self.option.append(row)
-        self.size = end
-
-    def design(self, archs: Sequence[Architecture]) -> Floats:
-        """One-hot rows, shape (networks, size): base, depths, active options."""
-        matrix = np.zeros((len(archs), self.size))
-        matrix[:, 0] = 1.0
-        for line, arch in zip(matrix, archs, strict=True):
-            for s, (depth, row) in enumerate(zip(arch.depths, arch.options, strict=True)):
-                line[self.depth[s].start + self.depths[s].index(depth)] = 1.0
-                for j, choice in enumerate(row):
-                    line[self.option[s][j].start + choice] = 1.0
-        return matrix
-
-    def deep_enough(self, s: int, j: int) -> slice:
-        """Entries of the depths of stage s that have a position j."""
-        first = sum(depth <= j for depth in self.depths[s])
-        return slice(self.depth[s].start + first, self.depth[s].stop)
-
-    @cached_property
-    def gauge(self) -> Floats:
-        """The matrix (size, size) that moves a flat vector of contributions into the gauge."""
-        moves = np.eye(self.size)
-        for s, row in enumerate(self.option):
-            for j, options in enumerate(row):
-                mean = moves[options].mean(axis=0)
-                moves[options] -= mean
-                moves[self.deep_enough(s, j)] += mean
-            mean = moves[self.depth[s]].mean(axis=0)
-            moves[self.depth[s]] -= mean
-            moves[0] += mean
-        return moves
 
 
 @dataclass(frozen=True, eq=False)

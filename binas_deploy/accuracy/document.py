@@ -12,7 +12,8 @@ from typing import Annotated, Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from binas_deploy.accuracy.contributions import Columns, Contributions
+from binas_deploy.accuracy.contributions import Contributions
+from binas_deploy.columns import Columns
 from binas_deploy.errors import DocumentError
 from binas_deploy.space import SearchSpace
 

@@ -25,8 +25,9 @@ from typing import Final
 
 import numpy as np
 
-from binas_deploy.accuracy.contributions import Columns, Contributions, Fit, Floats, Numbers, require_samples
+from binas_deploy.accuracy.contributions import Contributions, Fit, Numbers, require_samples
 from binas_deploy.block import Option
+from binas_deploy.columns import Columns, Floats
 from binas_deploy.space import Architecture, SearchSpace
 
 STRENGTHS: Final = (1e-6, 1e-4, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)

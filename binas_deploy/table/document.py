@@ -2,19 +2,24 @@
 
 Format history of ``binas-deploy/latency-table``:
 
-1. The first: raw samples of each piece and anchor, conditions, the space's own text, and the calibration.
+1. The first: raw samples of each piece and anchor, conditions, the space's own text, and the calibration: what each
+   decision costs, and the errors of networks that were held out.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from binas_deploy.columns import Columns
 from binas_deploy.conditions import ConditionsDocument
 from binas_deploy.measurement import Measurement, MeasurementDocument
+from binas_deploy.errors import InputError
+from binas_deploy.problem import LinearForm
 from binas_deploy.space import Architecture
-from binas_deploy.table.calibration import CalibrationDocument
+from binas_deploy.table.calibration import Calibration
 from binas_deploy.table.parts import NAME_PATTERN, TIME_PATTERN, Anchor, MeasuringRun
 
 TABLE_KIND: Final = "latency-table"
@@ -22,6 +27,9 @@ TABLE_VERSION: Final = 1
 
 _Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 _Time = Annotated[str, Field(pattern=TIME_PATTERN)]
+_Nanoseconds = Annotated[int, Field(ge=-(10**18), le=10**18)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Share = Annotated[float, Field(gt=-1, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
@@ -45,6 +53,22 @@ class _Anchor(_Strict):
     measurement: MeasurementDocument
 
 
+class _Costs(_Strict):
+    """Integer ns: ``option_ns[s][j]`` of the options at position j of stage s, ``depth_ns[s]`` of its depths."""
+
+    fixed_ns: _Nanoseconds
+    depth_ns: list[list[_Nanoseconds]]
+    option_ns: list[list[list[_Nanoseconds]]]
+
+
+class _Calibration(_Strict):
+    statistic: Annotated[str, Field(min_length=1, max_length=32)]
+    ratios: dict[str, _Positive]
+    spreads: dict[str, _Positive]
+    errors: list[_Share | None]
+    costs: _Costs
+
+
 class TableDocument(_Strict):
     """The whole document. ``space`` is what `space_document` embeds."""
 
@@ -58,7 +82,7 @@ class TableDocument(_Strict):
     conditions: ConditionsDocument
     created: _Time
     runs: Annotated[list[_Run], Field(min_length=1)]
-    calibration: CalibrationDocument
+    calibration: _Calibration
     pieces: dict[str, MeasurementDocument]
     anchors: list[_Anchor]
 
@@ -76,6 +100,42 @@ class TableDocument(_Strict):
             Anchor(_architecture(anchor.arch), anchor.kind, Measurement.from_document(anchor.measurement))
             for anchor in self.anchors
         )
+
+
+    def fitted(self, columns: Columns) -> Calibration:
+        """The calibration, of a space of these columns.
+
+        Raises:
+            InputError: its costs do not fit the space.
+        """
+        found, costs = self.calibration, self.calibration.costs
+        shape = [[len(row) for row in stage] for stage in costs.option_ns], [len(row) for row in costs.depth_ns]
+        needed = [[row.stop - row.start for row in stage] for stage in columns.option], [*map(len, columns.depths)]
+        if shape != needed:
+            raise InputError("calibration.costs: not one for each depth and option of the space.")
+        form = LinearForm(
+            costs.fixed_ns,
+            tuple(np.array(row, dtype=np.int64) for row in costs.depth_ns),
+            tuple(tuple(np.array(row, dtype=np.int64) for row in stage) for stage in costs.option_ns),
+        )
+        flat = columns.flat(form)
+        return Calibration(flat, found.statistic, found.ratios, found.spreads, tuple(found.errors))
+
+
+def calibration_document(calibration: Calibration, columns: Columns) -> dict[str, Any]:
+    """The document form of a calibration."""
+    form = columns.form(calibration.costs)
+    return {
+        "statistic": calibration.statistic,
+        "ratios": dict(calibration.ratios),
+        "spreads": dict(calibration.spreads),
+        "errors": list(calibration.errors),
+        "costs": {
+            "fixed_ns": form.constant,
+            "depth_ns": [row.tolist() for row in form.depth],
+            "option_ns": [[row.tolist() for row in stage] for stage in form.option],
+        },
+    }
 
 
 def _architecture(network: _Network) -> Architecture:

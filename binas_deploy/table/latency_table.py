@@ -1,12 +1,7 @@
-"""`LatencyTable`: measured pieces, whole-network anchors, and the calibration between them.
+"""`LatencyTable`: measured pieces and whole networks of one space on one device, and what they say of any network.
 
-The latency of a network is a linear form in integer nanoseconds (arXiv 2110.12399). With the calibration's offset,
-scale and rates of each stage s, and L(piece) the location of a measured piece::
-
-    latency(arch) = round(offset + scale * (L(stem) + L(head)))
-                    + sum over blocks round(scale_s * L(block) + per_block_s)
-
-A skipped block costs nothing and is not counted. `LatencyTable.predict` and the solvers read the same integers.
+The latency of a network is a linear form in integer nanoseconds over its decisions (arXiv 2110.12399): the costs of the
+calibration, see `calibration`. Predictions and the solvers read the same integers.
 """
 
 from __future__ import annotations
@@ -16,25 +11,27 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from pydantic import ValidationError
 
+from binas_deploy.columns import Columns
 from binas_deploy.conditions import Conditions
 from binas_deploy.documents import read_document, seal, validation_message, write_document
 from binas_deploy.errors import DocumentError, InputError, MismatchError, NotMeasuredError
 from binas_deploy.estimate import Estimate
 from binas_deploy.measurement import Measurement
-from binas_deploy.problem import Ints, LinearForm
+from binas_deploy.problem import LinearForm
 from binas_deploy.space import Architecture, SearchSpace
 from binas_deploy.space_file import space_document, space_from_document
-from binas_deploy.table.calibration import Calibration
-from binas_deploy.table.document import TABLE_KIND, TABLE_VERSION, TableDocument
+from binas_deploy.table.calibration import Calibration, Networks, calibrate
+from binas_deploy.table.cost_model import CostModel
+from binas_deploy.table.document import TABLE_KIND, TABLE_VERSION, TableDocument, calibration_document
+from binas_deploy.table.margin import CONFIDENCE, Margin
 from binas_deploy.table.parts import (
     Anchor,
     MeasuringRun,
-    calibrated,
     check_anchors,
     check_pieces,
     check_runs,
@@ -43,6 +40,10 @@ from binas_deploy.table.parts import (
     require_name,
     require_time,
 )
+from binas_deploy.table.statistic import Statistic, statistic
+from binas_deploy.table.terms import Source, piece_source
+
+MEDIAN: Final = "median"
 
 __all__ = ["Anchor", "LatencyTable", "MeasuringRun", "is_skip", "measured_pieces", "table_path"]
 
@@ -52,7 +53,7 @@ class LatencyTable:
     """What one device was measured to take for one space under one set of conditions.
 
     Make one with `build`, which fits the calibration, or `load`. ``pieces`` holds exactly the keys of
-    `measured_pieces`; ``simulated`` marks latencies that no clock measured.
+    `measured_pieces`, or nothing where a table rests on whole networks alone; ``simulated`` marks latencies that no clock measured.
 
     Raises:
         NotMeasuredError: a piece of the space is missing, or fewer than 3 anchors.
@@ -76,13 +77,11 @@ class LatencyTable:
         check_pieces(self.space, self.pieces)
         check_anchors(self.space, self.anchors)
         check_runs(self.runs, [*self.pieces.values(), *(anchor.measurement for anchor in self.anchors)])
-        if len(self.calibration.stages) != len(self.space.stages):
-            found, needed = len(self.calibration.stages), len(self.space.stages)
-            raise InputError(f"calibration.stages: {found}, space '{self.space.name}' has {needed}.")
-        if self.calibration.n_anchors != len(self.anchors):
+        if len(self.calibration.errors) != len(self.anchors):
             raise InputError(
-                f"calibration: made of {self.calibration.n_anchors} anchors, {len(self.anchors)} are there."
+                f"calibration.errors: {len(self.calibration.errors)}, there are {len(self.anchors)} anchors."
             )
+        self._margin(self.calibration.errors)  # a table that cannot say how far off it is, is none
 
     @classmethod
     def build(
@@ -95,19 +94,23 @@ class LatencyTable:
         runs: Sequence[MeasuringRun],
         pieces: Mapping[str, Measurement],
         anchors: Sequence[Anchor],
+        sources: Sequence[Source] = (),
         simulated: bool = False,
     ) -> LatencyTable:
         """A table of these measurements (thinned to what a document keeps), calibrated on the anchors.
 
+        ``sources``: further accounts of what decisions cost, beside the pieces or in their place.
+
         Raises:
             NotMeasuredError: a piece of the space is missing, or fewer than 3 anchors.
-            InputError: an anchor of another space or given twice, an unknown piece or run, a malformed name.
+            InputError: an anchor of another space or given twice, an unknown piece or run, a malformed name, or
+                neither pieces nor sources.
         """
         check_pieces(space, pieces)
         check_anchors(space, anchors)
-        kept = {piece.key: pieces[piece.key].thinned() for piece in measured_pieces(space)}
+        kept = {piece.key: pieces[piece.key].thinned() for piece in measured_pieces(space) if pieces}
         networks = tuple(Anchor(anchor.arch, anchor.kind, anchor.measurement.thinned()) for anchor in anchors)
-        fitted = calibrated(space, kept, networks)
+        fitted = _calibrated(space, kept, networks, sources)
         return cls(device, space, conditions, created, tuple(runs), kept, networks, fitted, simulated)
 
     @classmethod
@@ -133,15 +136,16 @@ class LatencyTable:
 
     @classmethod
     def _from_document(cls, document: TableDocument, path: Path) -> LatencyTable:
+        space = space_from_document(document.space, path)
         return cls(
             device=document.device,
-            space=space_from_document(document.space, path),
+            space=space,
             conditions=Conditions(document.conditions.identity, document.conditions.context),
             created=document.created,
             runs=document.measuring_runs(),
             pieces=document.measured_pieces(),
             anchors=document.measured_anchors(),
-            calibration=Calibration.from_document(document.calibration),
+            calibration=document.fitted(Columns(space)),
             simulated=document.simulated,
         )
 
@@ -163,7 +167,7 @@ class LatencyTable:
             "conditions": self.conditions.to_json(),
             "created": self.created,
             "runs": [run.to_json() for run in self.runs],
-            "calibration": self.calibration.to_json(),
+            "calibration": calibration_document(self.calibration, Columns(self.space)),
             "pieces": {key: measurement.to_json() for key, measurement in self.pieces.items()},
             "anchors": [anchor.to_json() for anchor in self.anchors],
         }
@@ -179,38 +183,48 @@ class LatencyTable:
         """What of a whole network is predicted: 'median'."""
         return self.calibration.statistic
 
-    def predict(self, arch: Architecture) -> Estimate:
-        """Latency of a network in ns, with the 95 % interval of the calibration.
+    @cached_property
+    def model(self) -> CostModel:
+        """What the table says of the statistic that it was calibrated to."""
+        return CostModel(self.space, self.calibration.costs, self.statistic, self._margin(self.calibration.errors))
+
+    def _margin(self, errors: Sequence[float | None]) -> Margin:
+        return Margin.of([anchor.kind for anchor in self.anchors], errors)
+
+    def statistic_factor(self, name: str) -> Statistic:
+        """From the median to another statistic, as its whole networks have it.
 
         Raises:
-            InputError: the network is not in the table's space.
+            InputError: an unknown statistic, or a table that was not calibrated to the median.
+            NotMeasuredError: too few samples for it.
         """
-        depths = tuple(stage.depths for stage in self.space.stages)
-        value = self.cost_form().of(self.space.validate(arch), depths)
-        error = self.calibration.half_width * value
-        method = f"{self.statistic}; {self.calibration.method}"
-        return Estimate(value, max(0.0, value - error), value + error, "ns", self.calibration.confidence, method)
+        if self.statistic != MEDIAN:
+            raise InputError(f"the latency table of device '{self.device}' knows only the {self.statistic}.")
+        return statistic(name, [anchor.measurement for anchor in self.anchors])
+
+    def model_of(self, name: str) -> CostModel:
+        """What the table says of the statistic ``name``.
+
+        Raises:
+            InputError, NotMeasuredError: as `statistic_factor`.
+        """
+        if name == self.statistic:
+            return self.model
+        found = self.statistic_factor(name)
+        costs = np.rint(self.calibration.costs * found.factor.value).astype(np.int64)
+        return CostModel(self.space, costs, name, self._margin(found.errors(self.calibration.errors)))
+
+    def predict(self, arch: Architecture, confidence: float = CONFIDENCE) -> Estimate:
+        """Latency of a network in ns, with its interval.
+
+        Raises:
+            InputError: the network is not in the table's space, or a confidence outside (0, 1).
+        """
+        return self.model.predict(arch, confidence)
 
     def cost_form(self) -> LinearForm:
-        """The cost of every choice in integer ns; depth terms are zero, as each block carries its own share."""
-        return self._cost_form
-
-    @cached_property
-    def _cost_form(self) -> LinearForm:
-        space = self.space
-        fixed = self.pieces[space.stem.key].location + self.pieces[space.head.key].location
-        depth = tuple(np.zeros(len(stage.depths), dtype=np.int64) for stage in space.stages)
-        option = tuple(
-            tuple(self._costs(s, j) for j in range(len(stage.options))) for s, stage in enumerate(space.stages)
-        )
-        return LinearForm(round(self.calibration.fixed(fixed)), depth, option)
-
-    def _costs(self, s: int, j: int) -> Ints:
-        blocks = [self.space.block(s, j, c) for c in range(len(self.space.stages[s].options[j]))]
-        return np.array([0 if is_skip(block) else self._cost(s, block.key) for block in blocks], dtype=np.int64)
-
-    def _cost(self, s: int, key: str) -> int:
-        return round(self.calibration.block(s, self.pieces[key].location))
+        """The cost of every decision in integer ns."""
+        return self.model.form
 
     def require_space(self, space: SearchSpace, what: str = "the latency table") -> None:
         """Refuse to use this table, called ``what``, for another space.
@@ -223,6 +237,20 @@ class LatencyTable:
                 f"{what}: measured for space '{self.space.name}' ({self.space.fingerprint[:8]}), "
                 f"asked for '{space.name}' ({space.fingerprint[:8]}). Profile the space that is asked for."
             )
+
+
+def _calibrated(
+    space: SearchSpace, pieces: Mapping[str, Measurement], anchors: Sequence[Anchor], sources: Sequence[Source]
+) -> Calibration:
+    columns = Columns(space)
+    locations = {key: measured.location for key, measured in pieces.items()}
+    own = [piece_source(columns, locations)] if pieces else []
+    networks = Networks(
+        columns.design([anchor.arch for anchor in anchors]),
+        np.array([anchor.measurement.median for anchor in anchors]),
+        tuple(anchor.kind for anchor in anchors),
+    )
+    return calibrate(columns, [*own, *sources], networks, statistic=MEDIAN)
 
 
 def table_path(folder: Path, device: str, space: str, conditions: Conditions) -> Path:

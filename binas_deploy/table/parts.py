@@ -15,7 +15,7 @@ from binas_deploy.block import Block, Op, Piece
 from binas_deploy.errors import InputError, NotMeasuredError
 from binas_deploy.measurement import Measurement
 from binas_deploy.space import Architecture, SearchSpace
-from binas_deploy.table.calibration import Anchors, Calibration, fit, require_anchors
+from binas_deploy.table.calibration import require_networks
 
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 TIME_PATTERN: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
@@ -82,13 +82,13 @@ def require_time(text: str, what: str) -> None:
 
 
 def check_pieces(space: SearchSpace, pieces: Mapping[str, Measurement]) -> None:
-    """Exactly the pieces of the space must be there.
+    """Exactly the pieces of the space must be there, or none: a table can rest on whole networks alone.
 
     Raises:
         NotMeasuredError: names the pieces that are missing.
         InputError: names pieces that the space does not have.
     """
-    needed = [piece.key for piece in measured_pieces(space)]
+    needed = [piece.key for piece in measured_pieces(space)] if pieces else []
     missing = [key for key in needed if key not in pieces]
     if missing:
         raise NotMeasuredError(
@@ -116,7 +116,7 @@ def check_anchors(space: SearchSpace, anchors: Sequence[Anchor]) -> None:
     twice = [arch for arch, count in Counter(anchor.arch for anchor in anchors).items() if count > 1]
     if twice:
         raise InputError(f"anchors: a network stands twice ({space.text(twice[0])}); give each one once.")
-    require_anchors(len(anchors))
+    require_networks(len(anchors))
 
 
 def check_runs(runs: Sequence[MeasuringRun], measurements: Sequence[Measurement]) -> None:
@@ -131,32 +131,6 @@ def check_runs(runs: Sequence[MeasuringRun], measurements: Sequence[Measurement]
     named = {int(run) for measurement in measurements for run in np.unique(measurement.runs)}
     if named - known:
         raise InputError(f"runs: samples name {sorted(named - known)}, listed are {sorted(known)}.")
-
-
-def calibrated(space: SearchSpace, pieces: Mapping[str, Measurement], anchors: Sequence[Anchor]) -> Calibration:
-    """The calibration of checked parts: piece locations against the anchors' medians."""
-    networks = [_stage_locations(space, pieces, anchor.arch) for anchor in anchors]
-    return fit(
-        Anchors(
-            stage_ns=np.array([[sum(row) for row in stages] for stages in networks], float),
-            stage_blocks=np.array([[len(row) for row in stages] for stages in networks]),
-            measured_ns=np.array([anchor.measurement.median for anchor in anchors]),
-            fixed_ns=pieces[space.stem.key].location + pieces[space.head.key].location,
-            smallest_ns=np.array([_smallest(space, pieces, s) for s in range(len(space.stages))]),
-        )
-    )
-
-
-def _stage_locations(space: SearchSpace, pieces: Mapping[str, Measurement], arch: Architecture) -> list[list[float]]:
-    """The location of each block of a network, by stage; skipped blocks have none."""
-    stages = [[space.block(s, j, c) for j, c in enumerate(row)] for s, row in enumerate(arch.options)]
-    return [[pieces[block.key].location for block in row if not is_skip(block)] for row in stages]
-
-
-def _smallest(space: SearchSpace, pieces: Mapping[str, Measurement], s: int) -> float:
-    places = ((j, c) for j, row in enumerate(space.stages[s].options) for c in range(len(row)))
-    blocks = (space.block(s, j, c) for j, c in places)
-    return min(pieces[block.key].location for block in blocks if not is_skip(block))
 
 
 def _some(names: Sequence[str]) -> str:

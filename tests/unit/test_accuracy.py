@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from binas_deploy import documents
 from binas_deploy.accuracy import AccuracyModel, fit_conditional, fit_ridge, rank_quality
-from binas_deploy.accuracy.contributions import Columns, Floats
+from binas_deploy.columns import Columns, Floats
 from binas_deploy.errors import DocumentError, InputError, MismatchError
 from binas_deploy.space import Architecture, SearchSpace
 from binas_deploy.space_file import load_space
