@@ -54,7 +54,7 @@ def main() -> None:
     content = {
         "inputs": _inputs(job),
         "budgets": budgets,
-        "compared_at": {"share": COMPARED_AT, "budget": found[COMPARED_AT].budgets[0].limit_ns},
+        "compared_at": {"share": COMPARED_AT, "budget": found[COMPARED_AT].latency_budget.limit_ns},
         **compared(job, found[COMPARED_AT]),
     }
     path = write("accuracy_at_budgets", made_under, content)

@@ -1,4 +1,4 @@
-"""What the benchmarks are given: tables, accuracy models, random stand-ins for them, and budgets along a range."""
+"""What the benchmarks are given: tables, accuracy models, and budgets along a range."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from binas_deploy.accuracy import UNITS_PER_POINT, AccuracyModel
+from binas_deploy.accuracy import AccuracyModel
 from binas_deploy.devices import DeviceSpec, load_device_spec
 from binas_deploy.errors import NotMeasuredError
 from binas_deploy.extremes import cheapest, dearest
@@ -20,8 +20,6 @@ from binas_deploy.steps.tables import find_table
 from binas_deploy.table import LatencyTable
 
 DEVICE: Final = "cpu"
-NOISE: Final = 0.3
-"""Of random values: little enough that most budgets up to the top of the range bind, enough that each draw differs."""
 
 
 def one_thread(workspace: Path) -> DeviceSpec:
@@ -69,23 +67,6 @@ def along_range(space: SearchSpace, cost: LinearForm, share: float) -> int:
     return round(least + share * (most - least))
 
 
-def random_values(space: SearchSpace, rng: np.random.Generator) -> LinearForm:
-    """A stand-in for an accuracy model: each choice is worth log2 of its work plus normal noise.
-
-    So larger networks tend to be better and every draw prefers others, as trained models do.
-    """
-    return LinearForm(
-        0,
-        tuple(_units(rng.normal(0, NOISE, len(stage.depths))) for stage in space.stages),
-        tuple(
-            tuple(
-                _units(_work_bits(space, s, j) + rng.normal(0, NOISE, len(row))) for j, row in enumerate(stage.options)
-            )
-            for s, stage in enumerate(space.stages)
-        ),
-    )
-
-
 def macs_cost(space: SearchSpace) -> LinearForm:
     """A stand-in for a latency table: multiply-accumulates."""
     zeros = tuple(np.zeros(len(stage.depths), np.int64) for stage in space.stages)
@@ -96,13 +77,3 @@ def macs_cost(space: SearchSpace) -> LinearForm:
 def _macs(space: SearchSpace, s: int, j: int) -> Ints:
     options = range(len(space.stages[s].options[j]))
     return np.array([space.block(s, j, c).macs for c in options], dtype=np.int64)
-
-
-def _work_bits(space: SearchSpace, s: int, j: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """log2 of each option's work, 0 for the least at this position (a skip counts as one operation)."""
-    bits = np.log2(np.maximum(_macs(space, s, j), 1))
-    return np.asarray(bits - bits.min(), dtype=np.float64)
-
-
-def _units(points: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Ints:
-    return np.rint(points * UNITS_PER_POINT).astype(np.int64)

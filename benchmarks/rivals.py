@@ -46,7 +46,7 @@ class Job:
 
 def compared(job: Job, searched: SearchResult) -> dict[str, Any]:
     """Parts of the document: the networks (the searched one first), and how it stands on each split of the images."""
-    limit = searched.budgets[0].limit_ns
+    limit = searched.latency_budget.limit_ns
     draws, archs = _random_networks(job, limit, searched.architecture)
     rows, right = _evaluated(job, [searched.architecture, *archs])
     comparison = {split: _against_best(right[split]) for split in right}

@@ -24,13 +24,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from problems import accuracy_of, along_range, macs_cost, measured_table, problem, random_values, table_of
+from problems import accuracy_of, along_range, macs_cost, measured_table, problem, table_of
 from record import conditions, write
 
 from binas_deploy.cli.render import make_progress, table
 from binas_deploy.problem import Limits, SelectionProblem
 from binas_deploy.solvers import solver
 from binas_deploy.space_file import load_space
+from binas_deploy.steps.networks import stand_in
 from binas_deploy.workspace import find_workspace
 
 RUNS: Final = 7
@@ -96,7 +97,7 @@ def _problems(name: str, workspace: Path, args: argparse.Namespace) -> Iterator[
     space = load_space(name)
     measured, accuracy = table_of(space, workspace), accuracy_of(space, args.accuracy)
     cost = measured.cost_form() if measured else macs_cost(space)
-    value = accuracy.value_form() if accuracy else random_values(space, np.random.default_rng(args.seed))
+    value = accuracy.value_form() if accuracy else stand_in(space, np.random.default_rng(args.seed))
     source = f"{'table' if measured else 'MACs'}, {'accuracy model' if accuracy else 'random values'}"
     for share in SHARES:
         yield source, problem(space, value, cost, along_range(space, cost, share))

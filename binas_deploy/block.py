@@ -117,6 +117,25 @@ class Block:
         excite = 2 * self.mid * self.squeeze + self.squeeze + self.mid if self.squeeze else 0
         return expand + depthwise + excite + self.mid * self.c_out + 2 * self.c_out
 
+    @property
+    def normalised(self) -> int:
+        """Channels that a batch normalisation follows."""
+        if self.option.op is Op.IDENTITY:
+            return 0
+        if self.option.op is Op.CONV:
+            return self.c_out
+        return self.mid * (2 if self.option.op is Op.INVERTED_RESIDUAL else 1) + self.c_out
+
+    @property
+    def weight_count(self) -> int:
+        """Numbers of the deployed block, biases included: folding leaves one of a batch normalisation's two."""
+        return self.params - self.normalised
+
+    @property
+    def bias_count(self) -> int:
+        """Biases of the deployed block."""
+        return self.normalised + (self.squeeze + self.mid if self.squeeze else 0)
+
 
 @dataclass(frozen=True)
 class Head:
@@ -148,6 +167,16 @@ class Head:
         """Trainable parameters, biases included."""
         hidden = self.c_in * self.hidden + self.hidden
         return hidden + self.features * self.classes + self.classes
+
+    @property
+    def weight_count(self) -> int:
+        """Numbers of the deployed head, biases included."""
+        return self.params
+
+    @property
+    def bias_count(self) -> int:
+        """Biases of the deployed head."""
+        return self.hidden + self.classes
 
 
 Piece = Block | Head

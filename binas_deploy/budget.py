@@ -1,54 +1,85 @@
-"""`Budget`: the most that a network may take, with its unit, statistic, cadence and device."""
+"""`Budget`: the most that a network may take of a resource; a latency with its statistic, cadence and device."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Final
 
 from binas_deploy.conditions import BACK_TO_BACK
 from binas_deploy.errors import InputError
 from binas_deploy.quantities import Quantity, parse_quantity
 
+LATENCY: Final = "latency"
+RESOURCES: Final = {
+    LATENCY: "time",
+    "params": "count",
+    "macs": "count",
+    "weights": "size",
+    "memory": "size",
+    "energy": "energy",
+}
+"""What can be limited, and the kind of quantity that limits it. No device may be called like one."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_TIME_UNITS: Final = (("s", 10**10, 9), ("ms", 10**5, 6), ("us", 10**3, 3), ("ns", 0, 0))
 
 
 @dataclass(frozen=True)
 class Budget:
-    """``quantity``: a time; ``device``: where it holds, None is the only device in question."""
+    """At most ``quantity`` of ``resource``. ``device``: where a latency holds, None is the only one in question.
+
+    ``statistic`` and ``cadence``: of which latency; ``confidence``: with which it is to hold, so that a search
+    bounds it from above; None takes the prediction as it is.
+
+    Raises:
+        InputError: an unknown resource, a quantity of another kind, or a device for what holds on every device.
+    """
 
     quantity: Quantity
     device: str | None = None
     statistic: str = "median"
     cadence: str = BACK_TO_BACK
+    resource: str = LATENCY
+    confidence: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.resource not in RESOURCES:
+            raise InputError(f"unknown resource {self.resource!r}. Known: {', '.join(RESOURCES)}.")
+        needed = RESOURCES[self.resource]
+        if self.quantity.kind != needed:
+            raise InputError(
+                f"{self.quantity}: a budget of {self.resource} is of kind {needed}, not {self.quantity.kind}."
+            )
+        if self.device is not None and self.resource != LATENCY:
+            raise InputError(f"a budget of {self.resource} holds on every device; leave out '{self.device}'.")
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """Read ``30ms``, or ``cpu=30ms`` for one device among several. ``str()`` is the inverse.
+        """Read ``30ms``, ``cpu=30ms`` for one device among several, or ``macs=8M``. ``str()`` is the inverse.
 
         Raises:
-            InputError: no unit, not a time, zero, negative or absurd, or a malformed device name.
+            InputError: no unit, another kind of unit, zero, negative or absurd, or a malformed name.
         """
-        device, separator, amount = text.rpartition("=")
-        if separator and not _NAME.fullmatch(device.strip()):
+        before, separator, amount = text.rpartition("=")
+        name = before.strip()
+        if separator and not _NAME.fullmatch(name):
             raise InputError(
-                f"{text!r}: {device!r} is not a device name (a-z, 0-9, '_' and '-'). "
-                "Write a budget as 30ms or cpu=30ms."
+                f"{text!r}: {before!r} is not a device name (a-z, 0-9, '_' and '-'). "
+                "Write a budget as 30ms or cpu=30ms, or of another resource as macs=8M."
             )
-        return cls(parse_quantity(amount), device.strip() or None)
+        if name in RESOURCES:
+            return cls(parse_quantity(amount, RESOURCES[name]), resource=name)
+        return cls(parse_quantity(amount), name or None)
 
     @property
-    def limit_ns(self) -> int:
-        """The limit in integer nanoseconds."""
+    def limit(self) -> int:
+        """The limit in base units: ns, bytes, nJ or a count."""
         return self.quantity.amount
 
     @property
     def text(self) -> str:
-        """The exact amount without the device, such as ``0.5ms``; fit for a file name."""
-        unit, _, digits = next(row for row in _TIME_UNITS if self.limit_ns >= row[1])
-        return f"{Decimal(self.limit_ns).scaleb(-digits).normalize():f}{unit}"
+        """The exact amount without the device or resource, such as ``0.5ms``; fit for a file name."""
+        return self.quantity.text
 
     def __str__(self) -> str:
-        return f"{self.device}={self.text}" if self.device else self.text
+        name = self.device if self.resource == LATENCY else self.resource
+        return f"{name}={self.text}" if name else self.text

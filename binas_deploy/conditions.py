@@ -28,7 +28,8 @@ IDENTITY_KEYS: Final = (
     "cadence",
 )
 """What every identity states, as text; a device may add keys of its own (a power mode, say)."""
-_ABSENT: Final = "(not stated)"
+ABSENT: Final = "(not stated)"
+"""Stands for a value that one side of a comparison does not state."""
 
 
 class ConditionsDocument(BaseModel):
@@ -110,5 +111,5 @@ def _text_only(values: Mapping[str, str], name: str) -> Mapping[str, str]:
 
 def _differences(mine: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     keys = sorted(set(mine) | set(theirs))
-    pairs = {key: (mine.get(key, _ABSENT), theirs.get(key, _ABSENT)) for key in keys}
+    pairs = {key: (mine.get(key, ABSENT), theirs.get(key, ABSENT)) for key in keys}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}

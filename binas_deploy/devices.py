@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from binas_deploy.adapters.base import Device, DeviceFacts
 from binas_deploy.adapters.registry import find_adapter, make_device, missing_package
+from binas_deploy.budget import RESOURCES
 from binas_deploy.conditions import BACK_TO_BACK, Conditions
 from binas_deploy.documents import validation_message
 from binas_deploy.errors import DeviceError, DocumentError, InputError
@@ -29,7 +30,7 @@ class _Strict(BaseModel):
 
 
 class TimingSpec(_Strict):
-    """The file's ``[timing]``; see `Timing` for what each means."""
+    """The file's ``[timing]``; see `Timing` for what each means. ``networks``: whole ones that a table rests on."""
 
     warmup_ms: Annotated[float, Field(ge=0, le=60_000)] = _DEFAULTS.warmup_ms
     samples_per_visit: Annotated[int, Field(ge=1, le=10_000)] = _DEFAULTS.samples_per_visit
@@ -38,6 +39,7 @@ class TimingSpec(_Strict):
     max_rounds: Annotated[int, Field(ge=1, le=10_000)] = _DEFAULTS.max_rounds
     max_seconds: Annotated[float, Field(gt=0, le=7 * 86_400)] = _DEFAULTS.max_seconds
     target_interval_percent: Annotated[float, Field(gt=0, le=100)] = _DEFAULTS.target_interval_percent
+    networks: Annotated[int, Field(ge=3, le=10_000)] = 64
 
     @model_validator(mode="after")
     def _ordered(self) -> TimingSpec:
@@ -60,6 +62,13 @@ class DeviceSpec(_Strict):
     options: dict[str, _OptionValue] = Field(default_factory=dict)
     timing: TimingSpec = TimingSpec()
 
+    @field_validator("name")
+    @classmethod
+    def _no_resource(cls, name: str) -> str:
+        if name in RESOURCES:
+            raise ValueError(f"a budget such as {name}=... is of the resource {name}, so no device can be called that")
+        return name
+
     def with_threads(self, threads: int | None) -> DeviceSpec:
         """This device with another number of threads; None keeps the file's.
 
@@ -73,9 +82,37 @@ class DeviceSpec(_Strict):
         except ValidationError as error:
             raise InputError(f"threads = {threads!r}: give a whole number from 1 to 1024.") from error
 
+    def with_networks(self, networks: int | None) -> DeviceSpec:
+        """This device with tables that rest on another number of whole networks; None keeps the file's.
+
+        Raises:
+            InputError: not a number of networks from 3 on.
+        """
+        if networks is None:
+            return self
+        try:
+            timing = TimingSpec.model_validate({**self.timing.model_dump(), "networks": networks})
+        except ValidationError as error:
+            raise InputError(f"networks = {networks!r}: give a whole number from 3 to 10,000.") from error
+        return self.model_copy(update={"timing": timing})
+
+    def with_seconds(self, seconds: float | None) -> DeviceSpec:
+        """This device measured for at most so long; None keeps the file's limit.
+
+        Raises:
+            InputError: not above 0, or more than a week.
+        """
+        if seconds is None:
+            return self
+        try:
+            timing = TimingSpec.model_validate({**self.timing.model_dump(), "max_seconds": seconds})
+        except ValidationError as error:
+            raise InputError(f"a time of {seconds:g} s: give more than 0 and at most a week.") from error
+        return self.model_copy(update={"timing": timing})
+
     def timing_rule(self) -> Timing:
         """The file's ``[timing]`` as the measuring core takes it."""
-        return Timing(**self.timing.model_dump())
+        return Timing(**self.timing.model_dump(exclude={"networks"}))
 
 
 def device_files(workspace: Path | None = None) -> dict[str, Path]:

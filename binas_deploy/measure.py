@@ -47,6 +47,15 @@ class Timing:
     max_seconds: float = 60.0
     target_interval_percent: float = 1.0
 
+    def samples_of_visit(self, latency_ns: float) -> int:
+        """How many samples of a subject of this latency one visit takes."""
+        least = min(_LEAST_SAMPLES, self.samples_per_visit)
+        return max(least, min(self.samples_per_visit, int(self.visit_ms * 1e6 / latency_ns)))
+
+    def visit_ns(self, latency_ns: float) -> float:
+        """How long a visit to a subject of this latency takes."""
+        return max(self.warmup_ms * 1e6, latency_ns) + self.samples_of_visit(latency_ns) * latency_ns
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -178,7 +187,7 @@ def _visit(subject: Subject, timing: Timing, counts: dict[str, int]) -> Samples:
         # Settled once: were it settled anew, slow moments would get fewer samples than fast ones.
         if subject.key not in counts:
             latency = _sample(executable, subject, _LEAST_SAMPLES).min()
-            counts[subject.key] = _samples_of_visit(timing, int(latency))
+            counts[subject.key] = timing.samples_of_visit(int(latency))
         return _sample(executable, subject, counts[subject.key])
 
 
@@ -188,11 +197,6 @@ def _warm_up(executable: Executable, subject: Subject, timing: Timing) -> None:
     left = timing.warmup_ms * 1e6 - first
     if left > 0:
         _sample(executable, subject, min(math.ceil(left / first), _MOST_WARMUP_CALLS))
-
-
-def _samples_of_visit(timing: Timing, latency: int) -> int:
-    least = min(_LEAST_SAMPLES, timing.samples_per_visit)
-    return max(least, min(timing.samples_per_visit, int(timing.visit_ms * 1e6 / latency)))
 
 
 def _sample(executable: Executable, subject: Subject, count: int) -> Samples:

@@ -140,6 +140,10 @@ class Measurement:
         upper = int(np.searchsorted(below, 1 - tail, side="left"))
         return int(self._sorted[max(lower, 1) - 1]), int(self._sorted[min(upper, n) - 1])
 
+    def known_interval(self, q: float, confidence: float = 0.95) -> tuple[int, int] | None:
+        """`interval`, or None where there are too few samples for one."""
+        return self.interval(q, confidence) if len(self) >= samples_needed(q, confidence) else None
+
     def thinned(self, keep: int = SAMPLES_KEPT) -> Measurement:
         """At most ``keep`` samples, evenly spread over the order taken; ``total`` stays.
 

@@ -39,6 +39,15 @@ class LinearForm:
             total += sum(int(self.option[s][j][c]) for j, c in enumerate(row))
         return total
 
+    def plus(self, other: LinearForm, times: int) -> LinearForm:
+        """``self + times * other``, of the same decisions."""
+
+        def row(mine: tuple[Ints, ...], theirs: tuple[Ints, ...]) -> tuple[Ints, ...]:
+            return tuple(left + times * right for left, right in zip(mine, theirs, strict=True))
+
+        options = tuple(row(*stages) for stages in zip(self.option, other.option, strict=True))
+        return LinearForm(self.constant + times * other.constant, row(self.depth, other.depth), options)
+
 
 @dataclass(frozen=True)
 class Resource:

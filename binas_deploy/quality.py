@@ -11,13 +11,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from binas_deploy.errors import NotMeasuredError
 from binas_deploy.measurement import LOCATION_QUANTILE, Measurement
 
 Samples = NDArray[np.int64]
 Round = Mapping[str, Samples]
 """Samples (n,) in ns of every subject by key, of one round."""
 
+BUSY_CPUS: Final = 0.3
+"""More CPUs than this at work for others is noise."""
+DRIFT: Final = 0.05
+"""More change of speed within a run than this is noise."""
 _RESOLUTION_READS: Final = 50
 
 
@@ -96,17 +99,44 @@ def _busy_seconds() -> float | None:
 
 
 def interval_percents(rounds: Sequence[Round]) -> dict[str, float]:
-    """For each subject: how far the 95 % interval of its location reaches from it, in percent (infinite: unknown)."""
-    return {key: _interval_percent(np.concatenate([samples[key] for samples in rounds])) for key in rounds[0]}
+    """The `interval_percent` of each subject, infinite where it is not known."""
+    return {key: _of_samples(np.concatenate([samples[key] for samples in rounds])) for key in rounds[0]}
 
 
-def _interval_percent(samples: Samples) -> float:
-    measurement = Measurement(samples, np.zeros_like(samples))
-    try:
-        low, high = measurement.interval(LOCATION_QUANTILE)
-    except NotMeasuredError:
-        return math.inf
+def _of_samples(samples: Samples) -> float:
+    known = interval_percent(Measurement(samples, np.zeros_like(samples)))
+    return math.inf if known is None else known
+
+
+def interval_percent(measurement: Measurement) -> float | None:
+    """How far the 95 % interval of its location reaches from it, in percent; None with too few samples for one."""
+    interval = measurement.known_interval(LOCATION_QUANTILE)
+    if interval is None:
+        return None
+    low, high = interval
     return 100 * max(high - measurement.location, measurement.location - low) / measurement.location
+
+
+def noise_findings(summary: Mapping[str, str]) -> tuple[str, ...] | None:
+    """What a run's `Quality.summary` has against it, in words; None without one, as of a run that was stopped."""
+    noisy, busy, trend = (_number(summary.get(key)) for key in ("noisy", "contention_cpus", "sentinel_trend"))
+    if noisy is None or trend is None:
+        return None
+    found = [
+        f"{noisy:.0f} latencies known less well than asked" if noisy > 0 else "",
+        f"other processes kept {busy:.1f} CPUs busy" if busy is not None and busy > BUSY_CPUS else "",
+        f"the speed drifted by {100 * (trend - 1):+.0f} %" if abs(trend - 1) > DRIFT else "",
+    ]
+    return tuple(text for text in found if text)
+
+
+def _number(text: str | None) -> float | None:
+    """The finite number that the text of a file states, if it does."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def timer_resolution_ns(clock: Callable[[], int] = time.perf_counter_ns) -> int:

@@ -1,6 +1,7 @@
-"""Quantities with units in text: ``30ms``, ``2.5MB``, ``12mJ``. Bare numbers are refused.
+"""Quantities with units in text: ``30ms``, ``2.5MB``, ``12mJ``, ``8M``. Bare numbers are refused, but for counts.
 
-Times are integer nanoseconds, sizes integer bytes, energies integer nanojoules.
+Times are integer nanoseconds, sizes integer bytes, energies integer nanojoules. A count is a number of things and has
+no unit; k, M and G are powers of a thousand.
 """
 
 from __future__ import annotations
@@ -25,29 +26,46 @@ _UNITS: Final[dict[str, tuple[str, int]]] = {
     "MiB": ("size", 2**20),
     "mJ": ("energy", 10**6),
     "J": ("energy", 10**9),
+    "": ("count", 1),
+    "k": ("count", 10**3),
+    "M": ("count", 10**6),
+    "G": ("count", 10**9),
 }
-_EXAMPLE: Final = {"time": "30ms", "size": "2MB", "energy": "5mJ"}
-_SMALLEST: Final = {"time": "1 ns", "size": "1 B", "energy": "1 nJ"}
+_EXACT: Final = {
+    "time": (("s", 10**10, 9), ("ms", 10**5, 6), ("us", 10**3, 3), ("ns", 0, 0)),
+    "size": (("GB", 10**9, 9), ("MB", 10**6, 6), ("kB", 10**3, 3), ("B", 0, 0)),
+    "energy": (("J", 10**9, 9), ("mJ", 0, 6)),
+    "count": (("G", 10**9, 9), ("M", 10**6, 6), ("k", 10**3, 3), ("", 0, 0)),
+}
+"""Of each kind, largest first: unit, from what amount it is used, and its decimal digits."""
+_EXAMPLE: Final = {"time": "30ms", "size": "2MB", "energy": "5mJ", "count": "2M"}
+_SMALLEST: Final = {"time": "1 ns", "size": "1 B", "energy": "1 nJ", "count": "1"}
 _MAX_BASE_UNITS: Final = 10**18
 _TEXT = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z\u00b5\u03bc]*)\s*")
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A positive amount in base units: ns for time, bytes for size, nJ for energy."""
+    """A positive amount in base units: ns for time, bytes for size, nJ for energy, one for a count."""
 
     kind: str
     amount: int
+
+    @property
+    def text(self) -> str:
+        """The exact amount, such as ``0.5ms``; fit for a file name. `parse_quantity` is the inverse."""
+        unit, _, digits = next(row for row in _EXACT[self.kind] if self.amount >= row[1])
+        return f"{Decimal(self.amount).scaleb(-digits).normalize():f}{unit}"
 
     def __str__(self) -> str:
         return format_quantity(self.amount, self.kind)
 
 
 def parse_quantity(text: str, kind: str = "time") -> Quantity:
-    """Read ``text`` as a positive quantity of ``kind`` ('time', 'size' or 'energy').
+    """Read ``text`` as a positive quantity of ``kind`` ('time', 'size', 'energy' or 'count').
 
     Raises:
-        InputError: no number, no unit, unknown unit, another kind of unit, or out of range.
+        InputError: no number, no unit where one is needed, unknown unit, another kind of unit, or out of range.
     """
     match = _TEXT.fullmatch(text)
     example = _EXAMPLE[kind]
@@ -56,7 +74,7 @@ def parse_quantity(text: str, kind: str = "time") -> Quantity:
     number, unit = match.groups()
     if unit in ("\u00b5s", "\u03bcs"):  # the micro sign and the Greek letter
         unit = "us"
-    if not unit:
+    if not unit and kind != "count":
         choices = ", ".join(f"{number}{name}" for name in _names(kind))
         raise InputError(f"{text!r} has no unit. Write one of: {choices}.")
     if unit not in _UNITS or _UNITS[unit][0] != kind:
@@ -74,6 +92,8 @@ def format_quantity(amount: float, kind: str = "time") -> str:
         return f"{amount / 1e6:.3f} ms" if abs(amount) < 10**10 else f"{amount / 1e9:.1f} s"
     if kind == "size":
         return f"{amount / 1e6:.2f} MB" if amount >= 10**5 else f"{amount:.0f} B"
+    if kind == "count":
+        return f"{amount / 1e6:.2f} M" if amount >= 10**5 else f"{amount:.0f}"
     return f"{amount / 1e6:.3f} mJ"
 
 
@@ -86,4 +106,4 @@ def _base_units(number: str, factor: int) -> int | None:
 
 
 def _names(kind: str) -> list[str]:
-    return [name for name, (unit_kind, _) in _UNITS.items() if unit_kind == kind]
+    return [name for name, (unit_kind, _) in _UNITS.items() if name and unit_kind == kind]

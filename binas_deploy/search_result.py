@@ -2,7 +2,8 @@
 
 Format history of ``binas-deploy/search-result``:
 
-1. The first: network, predictions, bound and gap, hashes of the table and accuracy model, the space's own text.
+1. The first: network, what it needs, predictions, each budget and what is used of it, bound and gap, hashes of the
+   tables and the accuracy model, the space's own text.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
+from binas_deploy.budget import RESOURCES
 from binas_deploy.documents import read_document, seal, validation_message, write_document
 from binas_deploy.errors import DocumentError, InputError
 from binas_deploy.estimate import Estimate
 from binas_deploy.problem import Status
+from binas_deploy.quantities import Quantity
+from binas_deploy.resources import Footprint
+from binas_deploy.search_document import NetworkDocument, ResultDocument
 from binas_deploy.space import Architecture, SearchSpace
 from binas_deploy.space_file import space_document, space_from_document
 
@@ -26,11 +31,12 @@ RESULT_VERSION: Final = 1
 
 
 @dataclass(frozen=True)
-class BudgetAnswer:
-    """One budget and what is predicted for it: ``predicted`` in ns, from the table of ``table_digest``.
+class LatencyAnswer:
+    """One budget of latency and what is predicted for it: ``predicted`` in ns, from the table of ``table_digest``.
 
     ``budget`` is its text without the device (``0.5ms``), ``limit_ns`` the same as a number. ``simulated``: no clock
-    measured the table. ``every_network_meets_it``: the budget excludes nothing.
+    measured the table. ``every_network_meets_it``: the budget excludes nothing. With a ``confidence``, the upper bound
+    of the prediction is within the limit: at most ``most_predicted_ns`` was to be predicted.
     """
 
     budget: str
@@ -38,6 +44,8 @@ class BudgetAnswer:
     device: str
     statistic: str
     cadence: str
+    confidence: float | None
+    most_predicted_ns: int
     predicted: Estimate
     table_digest: str
     simulated: bool
@@ -45,8 +53,27 @@ class BudgetAnswer:
 
 
 @dataclass(frozen=True)
+class ComputedAnswer:
+    """One budget of 'params', 'macs', 'weights' or 'memory' and what the network uses of it, exactly.
+
+    ``budget`` is its text without the resource (``8M``); ``limit`` and ``used`` are counts or bytes.
+    """
+
+    resource: str
+    budget: str
+    limit: int
+    used: int
+    every_network_meets_it: bool
+
+    @property
+    def text(self) -> str:
+        """``7.654321M used, budget 8M``."""
+        return f"{Quantity(RESOURCES[self.resource], self.used).text} used, budget {self.budget}"
+
+
+@dataclass(frozen=True)
 class SearchResult:
-    """``accuracy`` and ``bound`` in percent, ``gap`` in points.
+    """``accuracy`` and ``bound`` in percent, ``gap`` in points; ``footprint`` is what the network needs.
 
     No network within the budgets is predicted above ``bound``; both are None when the solver gave no bound.
     ``supernet_digest`` is that of the accuracy model (empty when it does not know one).
@@ -54,7 +81,9 @@ class SearchResult:
 
     space: SearchSpace
     architecture: Architecture
-    budgets: tuple[BudgetAnswer, ...]
+    latencies: tuple[LatencyAnswer, ...]
+    computed: tuple[ComputedAnswer, ...]
+    footprint: Footprint
     accuracy: Estimate
     accuracy_digest: str
     supernet_digest: str
@@ -72,14 +101,33 @@ class SearchResult:
         return self.space.text(self.architecture)
 
     @property
+    def budgets(self) -> tuple[LatencyAnswer | ComputedAnswer, ...]:
+        """Every budget, those of latency first."""
+        return (*self.latencies, *self.computed)
+
+    @property
+    def latency_budget(self) -> LatencyAnswer:
+        """The first budget of latency.
+
+        Raises:
+            InputError: the search had none.
+        """
+        if not self.latencies:
+            raise InputError(
+                "the network was searched without a budget of latency, so none is predicted. "
+                "Search with one, such as --budget 0.5ms, beside the others."
+            )
+        return self.latencies[0]
+
+    @property
     def latency(self) -> Estimate:
-        """Predicted latency on the first budget's device, ns."""
-        return self.budgets[0].predicted
+        """Predicted latency on the first latency budget's device, ns. Raises InputError as `latency_budget`."""
+        return self.latency_budget.predicted
 
     @property
     def device(self) -> str:
-        """The first budget's device."""
-        return self.budgets[0].device
+        """The first latency budget's device. Raises InputError as `latency_budget`."""
+        return self.latency_budget.device
 
     @property
     def every_network_meets_it(self) -> bool:
@@ -89,7 +137,7 @@ class SearchResult:
     @property
     def simulated(self) -> bool:
         """Whether any latency table was simulated."""
-        return any(answer.simulated for answer in self.budgets)
+        return any(answer.simulated for answer in self.latencies)
 
     @cached_property
     def digest(self) -> str:
@@ -114,7 +162,7 @@ class SearchResult:
         """
         content = read_document(path, RESULT_KIND, RESULT_VERSION)
         try:
-            return _from_document(_Document.model_validate(content), path)
+            return _from_document(ResultDocument.model_validate(content), path)
         except ValidationError as error:
             raise DocumentError(validation_message(path, error)) from error
 
@@ -123,7 +171,9 @@ class SearchResult:
         content = {
             "space": space_document(self.space),
             "architecture": {"text": self.text, **self.architecture.to_json()},
-            "budgets": [_answer_json(answer) for answer in self.budgets],
+            "latencies": [_latency_json(answer) for answer in self.latencies],
+            "computed": [dict(vars(answer)) for answer in self.computed],
+            "footprint": dict(vars(self.footprint)),
             "accuracy": _estimate_json(self.accuracy),
             "accuracy_digest": self.accuracy_digest,
             "supernet_digest": self.supernet_digest,
@@ -138,69 +188,17 @@ class SearchResult:
         return seal(RESULT_KIND, RESULT_VERSION, content)
 
 
-_Number = Annotated[float, Field(allow_inf_nan=False)]
-_Amount = Annotated[float, Field(allow_inf_nan=False, ge=0)]
-_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-_Text = Annotated[str, Field(max_length=1000)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class _Estimate(_Strict):
-    value: _Number
-    low: _Number
-    high: _Number
-    unit: Literal["ns", "%"]
-    confidence: Annotated[float, Field(gt=0, lt=1)]
-    method: _Text
-
-
-class _Network(_Strict):
-    text: str
-    depths: list[int]
-    options: list[list[int]]
-
-
-class _Answer(_Strict):
-    budget: _Text
-    limit_ns: Annotated[int, Field(gt=0)]
-    device: _Text
-    statistic: _Text
-    cadence: _Text
-    predicted: _Estimate
-    table_digest: _Digest
-    simulated: bool
-    every_network_meets_it: bool
-
-
-class _Document(_Strict):
-    format: str
-    version: int
-    digest: str
-    space: dict[str, str]
-    architecture: _Network
-    budgets: Annotated[list[_Answer], Field(min_length=1)]
-    accuracy: _Estimate
-    accuracy_digest: _Digest
-    supernet_digest: Annotated[str, Field(max_length=128)]
-    status: Literal["optimal", "feasible"]
-    bound: _Number | None
-    gap: _Amount | None
-    solver: _Text
-    tie_rule: _Text
-    seed: Annotated[int, Field(ge=0)]
-    solve_seconds: _Amount
-
-
-def _from_document(document: _Document, path: Path) -> SearchResult:
+def _from_document(document: ResultDocument, path: Path) -> SearchResult:
     space = space_from_document(document.space, path)
     return SearchResult(
         space=space,
         architecture=_network(space, document.architecture, path),
-        budgets=tuple(_answer(row) for row in document.budgets),
-        accuracy=Estimate(**document.accuracy.model_dump()),
+        latencies=tuple(
+            LatencyAnswer(**{**row.model_dump(), "predicted": row.predicted.estimate()}) for row in document.latencies
+        ),
+        computed=tuple(ComputedAnswer(**row.model_dump()) for row in document.computed),
+        footprint=Footprint(**document.footprint.model_dump()),
+        accuracy=document.accuracy.estimate(),
         accuracy_digest=document.accuracy_digest,
         supernet_digest=document.supernet_digest,
         status=Status(document.status),
@@ -213,7 +211,7 @@ def _from_document(document: _Document, path: Path) -> SearchResult:
     )
 
 
-def _network(space: SearchSpace, stated: _Network, path: Path) -> Architecture:
+def _network(space: SearchSpace, stated: NetworkDocument, path: Path) -> Architecture:
     """Raises DocumentError unless text and indices say the same network of the space."""
     arch = Architecture(tuple(stated.depths), tuple(tuple(row) for row in stated.options))
     try:
@@ -224,11 +222,7 @@ def _network(space: SearchSpace, stated: _Network, path: Path) -> Architecture:
     raise DocumentError(f"{path}: architecture: its text and its indices are different networks.")
 
 
-def _answer(row: _Answer) -> BudgetAnswer:
-    return BudgetAnswer(**{**row.model_dump(), "predicted": Estimate(**row.predicted.model_dump())})
-
-
-def _answer_json(answer: BudgetAnswer) -> dict[str, Any]:
+def _latency_json(answer: LatencyAnswer) -> dict[str, Any]:
     return {**vars(answer), "predicted": _estimate_json(answer.predicted)}
 
 

@@ -74,6 +74,11 @@ class SearchSpace:
         """(channels, height, width) of one input."""
         return (self.in_channels, self.resolution, self.resolution)
 
+    @property
+    def depths(self) -> tuple[tuple[int, ...], ...]:
+        """The allowed depths of each stage, ascending."""
+        return tuple(stage.depths for stage in self.stages)
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of everything that decides which networks exist; the name is left out."""

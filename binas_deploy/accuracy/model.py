@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from pydantic import ValidationError
 
-from binas_deploy.accuracy.contributions import Contributions, Fit, Floats, Numbers, conditional_means
+from binas_deploy.accuracy.contributions import Contributions, Fit, Numbers, conditional_means
 from binas_deploy.accuracy.document import (
     ACCURACY_KIND,
     ACCURACY_VERSION,
@@ -23,6 +23,7 @@ from binas_deploy.accuracy.document import (
     contributions_of,
 )
 from binas_deploy.accuracy.regression import ridge
+from binas_deploy.columns import Floats
 from binas_deploy.documents import read_document, seal, validation_message, write_document
 from binas_deploy.errors import DocumentError, InputError, MismatchError
 from binas_deploy.estimate import Estimate

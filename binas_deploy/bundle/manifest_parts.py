@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from binas_deploy.estimate import Estimate
 from binas_deploy.quantities import parse_quantity
@@ -61,8 +61,12 @@ class Asked:
 
     @classmethod
     def of(cls, result: SearchResult, table: LatencyTable) -> Asked:
-        """What the first budget of a search asked, under the conditions of its table."""
-        answer, identity = result.budgets[0], table.conditions.identity
+        """What the first latency budget of a search asked, under the conditions of its table.
+
+        Raises:
+            InputError: the search had none.
+        """
+        answer, identity = result.latency_budget, table.conditions.identity
         return cls(
             budget=answer.budget,
             device=answer.device,
@@ -95,6 +99,10 @@ class StatedAnchor:
         return {"architecture": self.arch.to_json(), "kind": self.kind, "median_ns": float(self.median_ns)}
 
 
+MOST_ANCHORS: Final = 16
+"""Enough to carry a table over to another run, few enough to measure beside a network each time it is verified."""
+
+
 @dataclass(frozen=True)
 class DataSource:
     """The images whose training split made the weights; ``seed`` says which ones were held out."""
@@ -122,5 +130,11 @@ class Predicted:
 
 
 def anchors_of(table: LatencyTable) -> tuple[StatedAnchor, ...]:
-    """The whole networks of a table with their medians, as a manifest states them."""
-    return tuple(StatedAnchor(anchor.arch, anchor.kind, anchor.measurement.median) for anchor in table.anchors)
+    """Whole networks of a table with their medians, as a manifest states them: at most 16, evenly spread in latency."""
+    rows = sorted((StatedAnchor(row.arch, row.kind, row.measurement.median) for row in table.anchors), key=_median)
+    count = min(len(rows), MOST_ANCHORS)
+    return tuple(rows[(2 * index + 1) * len(rows) // (2 * count)] for index in range(count))
+
+
+def _median(anchor: StatedAnchor) -> float:
+    return anchor.median_ns

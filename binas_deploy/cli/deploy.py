@@ -26,7 +26,14 @@ from binas_deploy.cli.options import (
 
 @click.command("deploy")
 @device_option()
-@click.option("--budget", required=True, metavar="QUANTITY", help=budget_help)
+@click.option(
+    "--budget",
+    "budget_texts",
+    required=True,
+    multiple=True,
+    metavar="QUANTITY",
+    help=budget_help + " One of latency; repeat it for what is computed.",
+)
 @space_option
 @threads_option
 @supernet_option
@@ -41,7 +48,7 @@ from binas_deploy.cli.options import (
 def command(
     session: Session,
     device: str,
-    budget: str,
+    budget_texts: tuple[str, ...],
     space: str,
     threads: int | None,
     supernet: Path | None,
@@ -61,7 +68,7 @@ def command(
     from binas_deploy.devices import load_device_spec
     from binas_deploy.space_file import load_space
 
-    asked = Budget.parse(budget)
+    asked = [Budget.parse(text) for text in budget_texts]
     workspace = session.workspace
     chosen, spec = load_space(space), load_device_spec(device, workspace)
     from binas_deploy.cli.bundle_report import deployment_text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from typing import Any, Final
 
@@ -10,6 +9,7 @@ import click
 
 from binas_deploy import __version__
 from binas_deploy.cli.faults import debugging, report
+from binas_deploy.cli.lazy import LazyGroup
 from binas_deploy.cli.options import DEBUG_KEY, debug_option
 from binas_deploy.errors import EXIT_USAGE
 
@@ -22,30 +22,15 @@ COMMANDS: Final = {
     "train": "Train a supernet: all networks of a space, sharing their weights.",
     "estimate": "Fit the accuracy model of a trained supernet.",
     "profile": "Measure a space's blocks on a device: the latency table.",
+    "table": "Look into latency tables: show, compare, export, validate, fit.",
     "search": "Find the best network within a budget, exactly.",
     "export": "Write a searched network as a bundle: ONNX, manifest, test vectors.",
     "verify": "Run a bundle on its device and judge parity, accuracy and latency.",
 }
 
 
-class LazyGroup(click.Group):
-    """Commands are the modules of this folder; errors of all of them end here."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order of use."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command's module."""
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(f"binas_deploy.cli.{cmd_name}").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The lines above, without importing anything."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+class Main(LazyGroup):
+    """The commands of this folder; errors of all of them end here."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command and exit with its verdict, or with the code of its error."""
@@ -65,7 +50,9 @@ class LazyGroup(click.Group):
 
 
 @click.group(
-    cls=LazyGroup,
+    cls=Main,
+    modules="binas_deploy.cli.{}",
+    lines=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 yes; 1 no (over budget, parity failed); 2 input or environment; 3 nothing measured; "
     "4 inconclusive or partly unmeasured; 5 budget infeasible; 130 interrupted.",

@@ -105,10 +105,30 @@ def device_option(default: str | None = "cpu", text: str = "Device by name, or i
     return click.option("--device", default=default, show_default=True, metavar="NAME|FILE", help=text)
 
 
+def top_option(text: str) -> Callable[[F], F]:
+    """``--top``: how many rows of a ranking to show."""
+    return click.option("--top", type=click.IntRange(0, 10_000), default=15, show_default=True, help=text)
+
+
 space_option = click.option(
     "--space", default="cifar10", show_default=True, metavar="NAME|FILE", help="Search space by name, or its TOML file."
 )
-budget_help: Final = "The most that a network may take at the median, with its unit: 0.5ms, 800us."
+budget_help: Final = (
+    "The most that a network may take: a median latency (0.5ms, 800us), or one of what is computed: parameters "
+    "(params=2M), multiply-accumulates (macs=8M), weight bytes (weights=4MB), peak activation memory (memory=300kB)."
+)
+statistic_option = click.option(
+    "--statistic",
+    type=click.Choice(["median", "p90", "p95", "p99"]),
+    default="median",
+    show_default=True,
+    help="What of a network's latency the budget is about.",
+)
+confidence_option = click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Hold the budget with this confidence: bound the prediction from above  [default: take it as it is].",
+)
 threads_option = click.option("--threads", type=click.IntRange(1, 1024), help="Threads  [default: the device's].")
 accelerator_option = click.option(
     "--accelerator",
@@ -127,8 +147,19 @@ accuracy_option = click.option(
 table_option = click.option(
     "--table", type=PATH, help="Latency table, a file of 'profile'  [default: the workspace's, or the built-in one]."
 )
+from_option = click.option(
+    "--from",
+    "sources",
+    type=PATH,
+    multiple=True,
+    help="Table of another device for the same space, as a start; again for each.",
+)
 solver_option = click.option(
-    "--solver", default="frontier", show_default=True, metavar="NAME", help="frontier or milp; both are exact."
+    "--solver",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="frontier (one resource) or milp (several); both are exact, and auto chooses.",
 )
 data_option = click.option(
     "--data",

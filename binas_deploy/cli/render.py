@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichBar
 
 _LINE_EVERY_S: Final = 10.0
+_DAY_S: Final = 86_400
 
 
 def make_progress(*, quiet: bool, stream: TextIO | None = None) -> Progress:
@@ -111,13 +112,15 @@ def facts(rows: Sequence[tuple[str, object]]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``47 s``, ``3 min 10 s`` or ``2 h 5 min``."""
+    """``47 s``, ``3 min 10 s``, ``2 h 5 min`` or, from two days on, ``12 days``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    if whole < 2 * _DAY_S:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // _DAY_S} days"
 
 
 def _left(elapsed: float, done: int, total: int) -> str:

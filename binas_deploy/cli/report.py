@@ -6,20 +6,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from binas_deploy.cli.render import facts
+from binas_deploy.quantities import Quantity
 
 if TYPE_CHECKING:
     from binas_deploy.estimate import Estimate
-    from binas_deploy.search_result import BudgetAnswer, SearchResult
+    from binas_deploy.resources import Footprint
+    from binas_deploy.search_result import LatencyAnswer, SearchResult
     from binas_deploy.table import LatencyTable
 
 
 def search_text(result: SearchResult, path: Path) -> str:
-    """The network, what is predicted of it, how far from the best it can be, and what to know about the answer."""
-    space, arch = result.space, result.architecture
+    """The network, what it needs, what is predicted of it, how far from the best it can be, and what to know."""
     rows = [
         ("network", result.text),
-        ("size", f"{space.params(arch) / 1e6:.2f} M parameters, {space.macs(arch) / 1e6:.1f} MMAC"),
-        *((f"latency on {answer.device}", _latency(answer)) for answer in result.budgets),
+        ("size", _size(result.footprint)),
+        *((f"latency on {answer.device}", _latency(answer)) for answer in result.latencies),
+        *((answer.resource, answer.text) for answer in result.computed),
         ("accuracy", f"{_percent(result.accuracy)} predicted, top-1"),
         ("proof", _proof(result)),
         *(("note", note) for note in _notes(result)),
@@ -30,13 +32,13 @@ def search_text(result: SearchResult, path: Path) -> str:
 
 def profile_text(table: LatencyTable, path: Path) -> str:
     """What was measured and how well the table predicts."""
-    identity, calibration = table.conditions.identity, table.calibration
+    identity, bound = table.conditions.identity, table.model.margin.two_sided()
     rows: list[tuple[str, object]] = [
         ("table", path),
         ("device", f"{table.device}: {identity['device_model']}, {identity['runtime']} {identity['runtime_version']}"),
         ("settings", f"{identity['precision']}, batch {identity['batch']}, {identity['threads']} thread(s)"),
         ("space", f"{table.space.name}: {len(table.pieces)} pieces, {len(table.anchors)} whole networks"),
-        ("predicts", f"the {table.statistic} of a network within {calibration.half_width:.1%} (95 %)"),
+        ("predicts", f"the {table.statistic} of a network within {bound.share:.1%} (95 %; {bound.method})"),
     ]
     if table.simulated:
         rows.append(("note", "simulated: no clock measured these"))
@@ -49,12 +51,21 @@ def milliseconds(estimate: Estimate) -> str:
     return f"{value} ms ({low} to {high}, {estimate.confidence:.0%})"
 
 
+def _size(needs: Footprint) -> str:
+    weights, memory = (Quantity("size", amount).text for amount in (needs.weights, needs.memory))
+    return (
+        f"{needs.params / 1e6:.3f} M parameters, {needs.macs / 1e6:.2f} MMAC, weights {weights} ({needs.precision}), "
+        f"peak memory {memory} (batch {needs.batch})"
+    )
+
+
 def _percent(estimate: Estimate) -> str:
     return f"{estimate.value:.2f} % ({estimate.low:.2f} to {estimate.high:.2f}, {estimate.confidence:.0%})"
 
 
-def _latency(answer: BudgetAnswer) -> str:
-    return f"{milliseconds(answer.predicted)} predicted {answer.statistic}, budget {answer.budget}"
+def _latency(answer: LatencyAnswer) -> str:
+    held = f" held with confidence {answer.confidence:g}" if answer.confidence else ""
+    return f"{milliseconds(answer.predicted)} predicted {answer.statistic}, budget {answer.budget}{held}"
 
 
 def _proof(result: SearchResult) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -13,20 +14,33 @@ from binas_deploy.cli.options import (
     accuracy_option,
     budget_help,
     common,
+    confidence_option,
     device_option,
     seed_option,
     solver_option,
     space_option,
+    statistic_option,
     threads_option,
 )
 
 if TYPE_CHECKING:
     from binas_deploy.budget import Budget
+    from binas_deploy.resources import Setting
     from binas_deploy.space import SearchSpace
     from binas_deploy.table import LatencyTable
 
 
-@click.command("search")
+_EXAMPLES: Final = """\b
+Examples:
+  binas-deploy search --budget 0.5ms
+  binas-deploy search --budget 0.5ms --budget weights=1MB --budget memory=300kB
+  binas-deploy search --budget cpu=0.5ms --budget board=20ms
+  binas-deploy search --budget 0.5ms --confidence 0.95 --statistic p95
+  binas-deploy search --budget macs=8M
+"""
+
+
+@click.command("search", epilog=_EXAMPLES)
 @device_option()
 @space_option
 @click.option(
@@ -35,8 +49,10 @@ if TYPE_CHECKING:
     required=True,
     multiple=True,
     metavar="QUANTITY",
-    help=budget_help + " For several devices, once each: cpu=0.5ms.",
+    help=budget_help + " Repeat it for several; of several devices, say which: cpu=0.5ms.",
 )
+@statistic_option
+@confidence_option
 @threads_option
 @accuracy_option
 @click.option(
@@ -44,7 +60,7 @@ if TYPE_CHECKING:
     "table_paths",
     type=PATH,
     multiple=True,
-    help="Latency table, one for each budget  [default: the workspace's, or the built-in one].",
+    help="Latency table, one for each budget of latency  [default: the workspace's, or the built-in one].",
 )
 @click.option("--output", type=PATH, default="search.json", show_default=True, help="Where to write the result.")
 @solver_option
@@ -56,6 +72,8 @@ def command(
     device: str,
     space: str,
     budget_texts: tuple[str, ...],
+    statistic: str,
+    confidence: float | None,
     threads: int | None,
     accuracy: Path | None,
     table_paths: tuple[Path, ...],
@@ -66,7 +84,7 @@ def command(
 ) -> None:
     """Find the best network within a budget, exactly.
 
-    Uses a latency table that is there and measures nothing; 'profile' makes one.
+    Uses a latency table that is there and measures nothing; 'profile' makes one. What is computed needs no table.
     """
     from binas_deploy.budget import Budget
     from binas_deploy.problem import Limits
@@ -74,22 +92,26 @@ def command(
     from binas_deploy.shipped import accuracy_path
     from binas_deploy.space_file import load_space
 
-    budgets = [Budget.parse(text) for text in budget_texts]
+    budgets = [replace(Budget.parse(text), statistic=statistic, confidence=confidence) for text in budget_texts]
     limits = Limits(parse_quantity(time_limit).amount / 1e9)
     chosen = load_space(space)
     model_path = accuracy_path(chosen, accuracy)
     from binas_deploy.accuracy import AccuracyModel
     from binas_deploy.cli.report import search_text
+    from binas_deploy.steps.asked import require_answerable
     from binas_deploy.steps.search import search
 
+    require_answerable(budgets)
+    tables = _tables(session, chosen, budgets, device, threads, table_paths)
     result = search(
         chosen,
         accuracy=AccuracyModel.load(model_path),
         budgets=budgets,
-        tables=_tables(session, chosen, budgets, device, threads, table_paths),
+        tables=tables,
         solver=solver,
         limits=limits,
         seed=seed,
+        setting=None if tables else _setting(session, device),
     )
     result.save(output)
     session.file(output)
@@ -104,16 +126,29 @@ def _tables(
     threads: int | None,
     paths: tuple[Path, ...],
 ) -> list[LatencyTable]:
-    """One for each budget: the one given for it, else that of its device."""
+    """One for each budget of latency: the one given for it, else that of its device."""
+    from binas_deploy.budget import LATENCY
     from binas_deploy.devices import load_device_spec
     from binas_deploy.errors import InputError
     from binas_deploy.steps.given_table import given_table
     from binas_deploy.steps.tables import find_table
 
     workspace = session.workspace
-    specs = [load_device_spec(budget.device or device, workspace) for budget in budgets]
+    asked = [budget for budget in budgets if budget.resource == LATENCY]
+    specs = [load_device_spec(budget.device or device, workspace) for budget in asked]
     if not paths:
         return [find_table(space, spec, workspace=workspace, threads=threads)[1] for spec in specs]
     if len(paths) != len(specs):
-        raise InputError(f"{len(specs)} budget(s) and {len(paths)} --table; give one table for each, in that order.")
+        raise InputError(
+            f"{len(specs)} budget(s) of latency and {len(paths)} --table; give one table for each, in that order."
+        )
     return [given_table(path, space, spec, threads=threads) for path, spec in zip(paths, specs, strict=True)]
+
+
+def _setting(session: Session, device: str) -> Setting:
+    """How the device's file says that networks run on it; nothing is asked of the device."""
+    from binas_deploy.devices import load_device_spec
+    from binas_deploy.resources import Setting
+
+    spec = load_device_spec(device, session.workspace)
+    return Setting(spec.batch, spec.precision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,9 @@ from binas_deploy.progress import SILENT, Progress
 from binas_deploy.quantities import Quantity
 from binas_deploy.search_result import SearchResult
 from binas_deploy.shipped import accuracy_path, supernet_path
+from binas_deploy.solvers import AUTO
 from binas_deploy.space import SearchSpace
+from binas_deploy.steps.asked import latency_and_computed
 from binas_deploy.steps.export import export
 from binas_deploy.steps.given_table import given_table
 from binas_deploy.steps.profile import profile
@@ -50,6 +53,7 @@ class _Job:
 
     spec: DeviceSpec
     budget: Budget
+    computed: tuple[Budget, ...]
     model: AccuracyModel
     table_path: Path
     table: LatencyTable
@@ -62,7 +66,7 @@ class _Job:
 def deploy(
     space: SearchSpace,
     spec: DeviceSpec,
-    budget: Budget,
+    budgets: Sequence[Budget],
     *,
     workspace: Path,
     threads: int | None = None,
@@ -71,24 +75,26 @@ def deploy(
     table: Path | None = None,
     data: str = "cifar10",
     output: Path | None = None,
-    solver: str = "frontier",
+    solver: str = AUTO,
     measure_accuracy: bool = True,
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Deployment:
-    """The best network of ``space`` that is measured to meet ``budget`` on the device, as a verified bundle.
+    """The best network of ``space`` that is measured to meet its budget on the device, as a verified bundle.
 
-    A valid latency table is used, or one is measured. While verifying does not show the network within the budget,
-    the search is repeated for as much less as that showed, at most `MOST_ROUNDS` times in all. Accuracy is measured
-    once the latency is right.
+    ``budgets``: one of latency, and any of what is computed, which hold in every round. A valid latency table is used,
+    or one is measured. While verifying does not show the network within the latency asked, the search is repeated for
+    as much less as that showed, at most `MOST_ROUNDS` times in all. Accuracy is measured once the latency is right.
 
     Raises:
-        InfeasibleBudgetError: proved: no network is predicted to meet the budget.
+        InfeasibleBudgetError: proved: no network is predicted to meet the budgets.
+        NotMeasuredError: a budget of energy.
         InputError, MismatchError, DocumentError: something given is unknown, damaged or made for something else.
         DeviceError, MissingExtraError: the device, its runtime or torch is absent, or failed.
         EnvironmentFault: images cannot be had, or the disk refuses.
     """
     asked = spec.with_threads(threads)
+    budget, computed = latency_and_computed(budgets)
     _require_device(budget, asked)
     weights = supernet_path(space, supernet)
     model = AccuracyModel.load(accuracy_path(space, accuracy))
@@ -97,11 +103,11 @@ def deploy(
     _fetch_images(data, progress)
     path, measured = _table(space, asked, workspace, table, seed, progress)
     export_to = _Export(workspace, output, weights, data, measure_accuracy)
-    return _loop(_Job(asked, budget, model, path, measured, export_to, solver, seed, progress))
+    return _loop(_Job(asked, budget, computed, model, path, measured, export_to, solver, seed, progress))
 
 
 def _loop(job: _Job) -> Deployment:
-    effective, rounds, notes = job.budget.limit_ns, [], _Notes(job.progress)
+    effective, rounds, notes = job.budget.limit, [], _Notes(job.progress)
     first = result = _search(job, effective)
     notes.add(_ALL_MEET_IT if first.every_network_meets_it else "")
     while True:
@@ -113,12 +119,14 @@ def _loop(job: _Job) -> Deployment:
         if len(rounds) == MOST_ROUNDS:
             notes.add(f"after {MOST_ROUNDS} rounds no network is shown to be within the budget; {_REMEDY}")
             break
-        effective = tightened(job.budget.limit_ns, result.latency.value, report.latency, len(rounds))
+        effective = tightened(job.budget.limit, result.latency.value, report.latency, len(rounds))
         try:
             result = _search(job, effective)
         except InfeasibleBudgetError as error:
             notes.add(f"no network is predicted to take at most {_ms(effective)}, which measuring calls for: {error}")
             break
+    for answer in result.computed:
+        notes.add(f"{answer.resource}: {answer.text}")
     notes.add(_faster_text(report.latency.machine.value))
     return Deployment(bundle, tuple(rounds), report, job.table_path, tuple(notes.kept))
 
@@ -140,7 +148,12 @@ class _Notes:
 def _search(job: _Job, effective: int) -> SearchResult:
     budget = replace(job.budget, quantity=Quantity("time", effective))
     return search(
-        job.table.space, accuracy=job.model, budgets=[budget], tables=[job.table], solver=job.solver, seed=job.seed
+        job.table.space,
+        accuracy=job.model,
+        budgets=[budget, *job.computed],
+        tables=[job.table],
+        solver=job.solver,
+        seed=job.seed,
     )
 
 
@@ -148,15 +161,15 @@ def _as_asked(first: SearchResult, result: SearchResult) -> SearchResult:
     """``result`` of a smaller budget as an answer to the one asked: what the first search proved still bounds it."""
     if result is first:
         return first
-    asked = first.budgets[0]
+    asked = first.latency_budget
     answer = replace(
-        result.budgets[0],
+        result.latency_budget,
         budget=asked.budget,
         limit_ns=asked.limit_ns,
         every_network_meets_it=asked.every_network_meets_it,
     )
     gap = None if first.bound is None else max(0.0, first.bound - result.accuracy.value)
-    return replace(result, budgets=(answer,), status=Status.FEASIBLE, bound=first.bound, gap=gap)
+    return replace(result, latencies=(answer,), status=Status.FEASIBLE, bound=first.bound, gap=gap)
 
 
 def _export_and_verify(job: _Job, result: SearchResult) -> tuple[Path, VerificationReport]:

@@ -70,7 +70,8 @@ def export(
     ``export/<space>-<device>-<budget>`` of the workspace.
 
     Raises:
-        InputError: the images or the table are missing, or ``output`` is a folder of something else.
+        InputError: the images or the table are missing, ``output`` is a folder of something else, or the result was
+            searched without a budget of latency.
         MismatchError: supernet, images or table are not those of the result.
     """
     import_torch("exporting from a supernet")
@@ -94,11 +95,11 @@ def export(
 
 def bundle_name(result: SearchResult) -> str:
     """``<space>-<device>-<budget>``."""
-    return f"{result.space.name}-{result.device}-{result.budgets[0].budget}"
+    return f"{result.space.name}-{result.device}-{result.latency_budget.budget}"
 
 
 def _table(result: SearchResult, given: LatencyTable | None, workspace: Path) -> LatencyTable:
-    searched_with = result.budgets[0].table_digest
+    searched_with = result.latency_budget.table_digest
     if given is None:
         return table_of_digest(workspace, result.device, result.space, searched_with)
     if given.digest != searched_with:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from binas_deploy.adapters.base import Device, Executable, Precision, Program
-from binas_deploy.block import Block, Piece
+from binas_deploy.block import Piece
 from binas_deploy.cache import cache_folder
 from binas_deploy.graph import build_network, build_piece, network_weight_shapes, random_weights, weight_shapes
 from binas_deploy.measure import Subject
@@ -27,21 +25,10 @@ from binas_deploy.progress import SILENT, Progress
 from binas_deploy.space import Architecture, SearchSpace
 from binas_deploy.table import LatencyTable
 
-ANCHORS: Final = 16
-"""Whole networks that a table is calibrated on."""
-_MOST_DRAWS: Final = 1000
 _KEY_DIGITS: Final = 12
 _MEMORY_PER_BYTE: Final = 4
 """A loaded model takes its weights, as read and as packed for the kernels, and room for activations."""
 _SHARE_OF_MEMORY: Final = 0.5
-
-
-@dataclass(frozen=True)
-class Network:
-    """A whole network to measure; ``kind`` says how it was chosen."""
-
-    arch: Architecture
-    kind: str
 
 
 def network_key(space: SearchSpace, arch: Architecture) -> str:
@@ -59,27 +46,6 @@ def network_model(space: SearchSpace, arch: Architecture, batch: int) -> OnnxMod
     """The network with the random weights of its key."""
     weights = random_weights(network_weight_shapes(space, arch), _rng(network_key(space, arch)))
     return build_network(space, arch, weights, batch=batch)
-
-
-def choose_anchors(space: SearchSpace, seed: int, count: int = ANCHORS) -> tuple[Network, ...]:
-    """Different networks to calibrate on: the two ends, designed ones, and random ones up to ``count``.
-
-    The designed ones set depth against width and one kind of option against all others, so that their effects can
-    be told apart. A space of fewer networks gives fewer.
-    """
-    rng = np.random.default_rng(seed)
-    drawn = (Network(space.sample(rng), "random") for _ in range(_MOST_DRAWS))
-    found: dict[Architecture, Network] = {}
-    for network in itertools.chain(_designed(space), drawn):
-        if len(found) == count:
-            break
-        found.setdefault(network.arch, network)
-    return tuple(found.values())
-
-
-def middle_network(space: SearchSpace, networks: Sequence[Network]) -> Architecture:
-    """The one of median work."""
-    return sorted((network.arch for network in networks), key=space.macs)[len(networks) // 2]
 
 
 def anchor_models(table: LatencyTable) -> dict[str, OnnxModel]:
@@ -128,29 +94,6 @@ def _opener(
         return lambda: device.load(program)
     executable = stack.enter_context(device.load(program))
     return lambda: contextlib.nullcontext(executable)
-
-
-def _designed(space: SearchSpace) -> list[Network]:
-    deep = tuple(stage.max_depth for stage in space.stages)
-    shallow = tuple(stage.depths[0] for stage in space.stages)
-    chosen = [
-        _network(space, deep, lambda block: (-block.macs,)),
-        _network(space, shallow, lambda block: (block.macs,)),
-        _network(space, deep, lambda block: (block.option.kernel, -block.macs)),
-        _network(space, deep, lambda block: (block.option.expansion, -block.macs)),
-        _network(space, deep, lambda block: (block.option.se_ratio, -block.macs)),
-    ]
-    ends = [Network(space.smallest(), "smallest"), Network(space.largest(), "largest")]
-    return ends + [Network(arch, "designed") for arch in chosen]
-
-
-def _network(space: SearchSpace, depths: tuple[int, ...], rank: Callable[[Block], tuple[float, ...]]) -> Architecture:
-    """The network of these depths with the option of highest rank at each position (the first among equals)."""
-
-    def best(s: int, j: int) -> int:
-        return max(range(len(space.stages[s].options[j])), key=lambda c: (*rank(space.block(s, j, c)), -c))
-
-    return Architecture(depths, tuple(tuple(best(s, j) for j in range(depth)) for s, depth in enumerate(depths)))
 
 
 def _feed(key: str, model: OnnxModel) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:

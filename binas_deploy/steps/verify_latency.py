@@ -84,8 +84,7 @@ def _seconds(made: Plan, manifest: Manifest) -> float:
     """What the planned rounds take, at the speeds of the table."""
     visits = [anchor.median_ns for anchor in manifest.anchors] + [manifest.predicted.latency.value] * made.visits
     timing = made.timing
-    a_round = sum(max(timing.warmup_ms * 1e6, ns) + timing.samples_per_visit * ns for ns in visits)
-    return timing.min_rounds * a_round / 1e9
+    return timing.min_rounds * sum(map(timing.visit_ns, visits)) / 1e9
 
 
 def _latency(manifest: Manifest, measured: Measured, keys: Sequence[str]) -> Latency:

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from binas_deploy.columns import Columns
 from binas_deploy.conditions import ConditionsDocument
-from binas_deploy.measurement import Measurement, MeasurementDocument
 from binas_deploy.errors import InputError
+from binas_deploy.measurement import Measurement, MeasurementDocument
 from binas_deploy.problem import LinearForm
 from binas_deploy.space import Architecture
 from binas_deploy.table.calibration import Calibration
@@ -100,7 +100,6 @@ class TableDocument(_Strict):
             Anchor(_architecture(anchor.arch), anchor.kind, Measurement.from_document(anchor.measurement))
             for anchor in self.anchors
         )
-
 
     def fitted(self, columns: Columns) -> Calibration:
         """The calibration, of a space of these columns.

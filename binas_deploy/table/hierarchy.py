@@ -35,7 +35,8 @@ class Posterior:
 
     def variance(self, rows: Floats) -> Floats:
         """Of rows @ w, without noise, (n,)."""
-        return np.einsum("ij,jk,ik->i", rows, self.covariance, rows)
+        found: Floats = np.einsum("ij,jk,ik->i", rows, self.covariance, rows)
+        return found
 
 
 def spreads(rows: Floats, target: Floats, groups: Sequence[str], expected: Mapping[str, float]) -> dict[str, float]:

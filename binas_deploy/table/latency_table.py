@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -35,13 +36,15 @@ from binas_deploy.table.parts import (
     check_anchors,
     check_pieces,
     check_runs,
+    given_anchors,
     is_skip,
     measured_pieces,
     require_name,
     require_time,
+    stated_conditions,
 )
 from binas_deploy.table.statistic import Statistic, statistic
-from binas_deploy.table.terms import Source, piece_source
+from binas_deploy.table.terms import Source, piece_source, work_sources
 
 MEDIAN: Final = "median"
 
@@ -53,7 +56,8 @@ class LatencyTable:
     """What one device was measured to take for one space under one set of conditions.
 
     Make one with `build`, which fits the calibration, or `load`. ``pieces`` holds exactly the keys of
-    `measured_pieces`, or nothing where a table rests on whole networks alone; ``simulated`` marks latencies that no clock measured.
+    `measured_pieces`, or nothing where a table rests on whole networks alone; ``simulated`` marks latencies that no
+    clock measured.
 
     Raises:
         NotMeasuredError: a piece of the space is missing, or fewer than 3 anchors.
@@ -112,6 +116,43 @@ class LatencyTable:
         networks = tuple(Anchor(anchor.arch, anchor.kind, anchor.measurement.thinned()) for anchor in anchors)
         fitted = _calibrated(space, kept, networks, sources)
         return cls(device, space, conditions, created, tuple(runs), kept, networks, fitted, simulated)
+
+    @classmethod
+    def fit(
+        cls,
+        space: SearchSpace,
+        samples: Sequence[tuple[Architecture, float]],
+        *,
+        sources: Sequence[LatencyTable] = (),
+        device: str = "elsewhere",
+        conditions: Conditions | None = None,
+        simulated: bool = False,
+    ) -> LatencyTable:
+        """A table from whole networks measured by any means: pairs of a network of ``space`` and its latency in ns.
+
+        ``sources``: tables of other devices for the same space, whose costs are a start from which ten samples get
+        far; without them work (multiply-accumulates, activations moved) is. A network may come several times.
+        ``conditions``: under what the samples hold; by default nothing but the device's name is stated.
+
+        Raises:
+            NotMeasuredError: fewer than 3 networks.
+            InputError: a latency that is not positive, a network of another space, or a malformed name.
+            MismatchError: a source is of another space.
+        """
+        columns, created = Columns(space), datetime.now(timezone.utc).isoformat(timespec="seconds")
+        for source in sources:
+            source.require_space(space, f"the latency table of device '{source.device}'")
+        return cls.build(
+            space=space,
+            device=device,
+            conditions=conditions or stated_conditions(device),
+            created=created,
+            runs=[MeasuringRun(0, created, {"origin": "samples"})],
+            pieces={},
+            anchors=given_anchors(samples),
+            sources=[table.source for table in sources] or work_sources(columns),
+            simulated=simulated or any(source.simulated for source in sources),
+        )
 
     @classmethod
     def load(cls, path: Path) -> LatencyTable:
@@ -182,6 +223,11 @@ class LatencyTable:
     def statistic(self) -> str:
         """What of a whole network is predicted: 'median'."""
         return self.calibration.statistic
+
+    @property
+    def source(self) -> Source:
+        """Its costs, as a start for a table of another device."""
+        return Source(f"{self.device}-{self.digest[:8]}", self.calibration.costs.astype(np.float64))
 
     @cached_property
     def model(self) -> CostModel:

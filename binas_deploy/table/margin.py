@@ -44,7 +44,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Margin:
-    """``errors``: of held-out networks by kind, as shares; ``run``: standard deviation of a factor that all have in common.
+    """``errors``: of held-out networks by kind, as shares; ``run``: standard deviation of a factor common to all.
 
     The second is added in quadrature, as for a table that a few anchors carry over to another measuring run.
 

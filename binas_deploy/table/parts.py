@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from binas_deploy.block import Block, Op, Piece
+from binas_deploy.conditions import BACK_TO_BACK, IDENTITY_KEYS, Conditions
 from binas_deploy.errors import InputError, NotMeasuredError
 from binas_deploy.measurement import Measurement
 from binas_deploy.space import Architecture, SearchSpace
@@ -19,6 +20,7 @@ from binas_deploy.table.calibration import require_networks
 
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 TIME_PATTERN: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
+MOST_NS: Final = 10**18
 _NAMED: Final = 3
 
 
@@ -117,6 +119,29 @@ def check_anchors(space: SearchSpace, anchors: Sequence[Anchor]) -> None:
     if twice:
         raise InputError(f"anchors: a network stands twice ({space.text(twice[0])}); give each one once.")
     require_networks(len(anchors))
+
+
+def given_anchors(samples: Sequence[tuple[Architecture, float]]) -> tuple[Anchor, ...]:
+    """One anchor for each network of (network, ns) pairs, of kind 'given'.
+
+    Raises:
+        InputError: a latency that is not positive.
+    """
+    found: dict[Architecture, list[int]] = {}
+    for arch, latency in samples:
+        if not 0.5 <= latency < MOST_NS:
+            raise InputError(f"a latency of {latency} ns was given; latencies are positive and in nanoseconds.")
+        found.setdefault(arch, []).append(round(latency))
+    return tuple(
+        Anchor(arch, "given", Measurement(np.array(row), np.zeros(len(row), np.int64))) for arch, row in found.items()
+    )
+
+
+def stated_conditions(device: str, **stated: str) -> Conditions:
+    """Conditions of which only some are known; the others are 'not-stated', which equals nothing that is read."""
+    return Conditions(
+        {**dict.fromkeys(IDENTITY_KEYS, "not-stated"), "cadence": BACK_TO_BACK, "device": device, **stated}, {}
+    )
 
 
 def check_runs(runs: Sequence[MeasuringRun], measurements: Sequence[Measurement]) -> None:

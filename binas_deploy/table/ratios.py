@@ -52,7 +52,8 @@ class Ratios:
         logs = np.array([math.log(b / a) for a, b in pairs])
         quantiles = np.quantile(logs, [0, 0.05, 0.5, 0.95, 1])
         spread = float(np.quantile(np.abs(logs - quantiles[2]), MOST_OF_ALL))
-        return cls(len(logs), *np.exp(quantiles).tolist(), spread_percent=100 * math.expm1(spread))
+        least, p5, median, p95, most = np.exp(quantiles).tolist()
+        return cls(len(logs), least, p5, median, p95, most, 100 * math.expm1(spread))
 
     @property
     def uniform(self) -> bool:

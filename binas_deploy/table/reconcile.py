@@ -17,6 +17,7 @@ from typing import Final
 
 import numpy as np
 
+from binas_deploy.columns import Floats
 from binas_deploy.errors import InputError
 from binas_deploy.table.hierarchy import posterior
 
@@ -38,7 +39,7 @@ class Reconciliation:
     anchors: int
 
 
-def reconcile(then_ns: Sequence[float], now_ns: Sequence[float], *, noise: float) -> Reconciliation:
+def reconcile(then_ns: Sequence[float] | Floats, now_ns: Sequence[float] | Floats, *, noise: float) -> Reconciliation:
     """From anchors measured in both runs; ``noise`` is the relative standard deviation of one measured network.
 
     Raises:

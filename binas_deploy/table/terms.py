@@ -88,14 +88,14 @@ def terms(columns: Columns, sources: Sequence[Source], unit_ns: float) -> Terms:
 def _constants(columns: Columns, unit_ns: float) -> Iterator[tuple[str, Floats]]:
     block, stages = _blocks(columns)
     share = unit_ns / _typical_blocks(columns)
-    yield "offset", unit_ns * (np.arange(columns.size) == 0)
-    yield "blocks", share * block
+    yield "offset", np.where(np.arange(columns.size) == 0, unit_ns, 0.0)
+    yield "blocks", np.where(block, share, 0.0)
     for s in range(len(columns.depths)):
-        yield "stage blocks", share * (block & (stages == s))
+        yield "stage blocks", np.where(block & (stages == s), share, 0.0)
     for places in columns.depth:
         # A stage of one depth has no choice there: the offset says it.
         for place in range(places.start, places.stop) if places.stop - places.start > 1 else ():
-            yield "depth", share * (np.arange(columns.size) == place)
+            yield "depth", np.where(np.arange(columns.size) == place, share, 0.0)
 
 
 def _scales(columns: Columns, source: Source) -> Iterator[tuple[str, Floats]]:

@@ -74,7 +74,11 @@ def eval_rows(space: SearchSpace, arch: object) -> list[list[str]]:
 
 def random_problem(seed: int) -> tuple[Floats, Floats, tuple[str, ...]]:
     rng = np.random.default_rng(seed)
-    return rng.standard_normal((9, 6)), rng.standard_normal(9) * 0.05, ("scale", "scale", "offset", "piece", "piece", "piece")
+    return (
+        rng.standard_normal((9, 6)),
+        rng.standard_normal(9) * 0.05,
+        ("scale", "scale", "offset", "piece", "piece", "piece"),
+    )
 
 
 @given(st.integers(0, 10**6))
@@ -106,7 +110,9 @@ def test_the_evidence_and_its_slope_are_right(seed: int) -> None:
     constant = -4.5 * np.log(2 * np.pi) + stats.norm(0, width).logpdf(0).sum()
     assert loss(at) == pytest.approx(-(density + prior - constant))
     slope = _loss(at, kernels, target, centre, width)[1]
-    assert check_grad(loss, lambda logs: _loss(logs, kernels, target, centre, width)[1], at) < 1e-3 * (1 + abs(slope).max())
+    assert check_grad(loss, lambda logs: _loss(logs, kernels, target, centre, width)[1], at) < 1e-3 * (
+        1 + abs(slope).max()
+    )
 
 
 def test_spreads_tell_a_group_that_matters_from_one_that_does_not() -> None:
@@ -130,7 +136,7 @@ def world(
     rng = np.random.default_rng(seed)
     source = piece_source(columns, locations(columns.space))
     true = 0.8 * source.costs
-    for place, s, block in columns.blocks():
+    for place, s, _block in columns.blocks():
         true[place] = 0.0 if not source.costs[place] else true[place] * (1 + 0.1 * (s % 2)) - 150.0
     archs = list(dict.fromkeys(columns.space.sample(rng) for _ in range(count)))
     design = columns.design(archs)
@@ -202,7 +208,7 @@ def test_only_the_shape_of_a_source_counts(columns: Columns) -> None:
 
 
 def test_what_cannot_be_calibrated_is_refused(columns: Columns) -> None:
-    source, networks, _ = world(columns, 5, 1)
+    _source, networks, _ = world(columns, 5, 1)
     with pytest.raises(NotMeasuredError, match="at least 3 whole networks, 2 were measured"):
         Networks(networks.design[:2], networks.latency_ns[:2], ("random",) * 2)
     with pytest.raises(InputError, match="one latency and one kind for each"):
@@ -218,7 +224,8 @@ def test_what_cannot_be_calibrated_is_refused(columns: Columns) -> None:
 def test_equal_calibrations_are_equal(columns: Columns) -> None:
     source, networks, _ = world(columns, 6, 1)
     one, same = (calibrate(columns, [source], networks) for _ in range(2))
-    assert one == same and one != "a calibration"
+    assert one == same
+    assert one != "a calibration"
     assert one != Calibration(one.costs + 1, one.statistic, one.ratios, one.spreads, one.errors)
 
 

@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 
 from binas_deploy import errors
 from binas_deploy.cli.main import COMMANDS, cli
+from binas_deploy.cli.table import COMMANDS as TABLE_COMMANDS
 
 HEAVY = {"numpy", "scipy", "onnx", "pydantic", "torch", "onnxruntime", "rich"}
 
@@ -51,12 +52,16 @@ def test_the_help_names_every_command() -> None:
     assert all(f"\n  {name} " in result.output for name in COMMANDS)
 
 
-@pytest.mark.parametrize("words", [[name] for name in COMMANDS] + [["data", "fetch"]], ids=" ".join)
+INNER = [["data", "fetch"], *(["table", name] for name in TABLE_COMMANDS)]
+GROUPS = [["data"], ["table"]]
+
+
+@pytest.mark.parametrize("words", [[name] for name in COMMANDS] + INNER, ids=" ".join)
 def test_every_command_has_help(words: list[str]) -> None:
     result = run(*words, "--help")
     assert result.exit_code == 0, result.output
     assert result.output.startswith(f"Usage: binas-deploy {' '.join(words)}")
-    if words != ["data"]:
+    if words not in GROUPS:
         assert all(option in result.output for option in ("--workspace", "--json", "--quiet", "--debug"))
 
 
@@ -68,19 +73,27 @@ def test_the_static_help_line_is_the_command_s_own(name: str) -> None:
     assert command.get_short_help_str(200).rstrip(".") == COMMANDS[name].rstrip(".")
 
 
-def test_help_loads_no_command_and_nothing_heavy() -> None:
+@pytest.mark.parametrize(
+    ("words", "modules"),
+    [
+        (["--help"], [f"binas_deploy.cli.{name}" for name in COMMANDS]),
+        (["table", "--help"], [f"binas_deploy.cli.table_{name}" for name in TABLE_COMMANDS]),
+    ],
+    ids=["all", "table"],
+)
+def test_help_loads_no_command_and_nothing_heavy(words: list[str], modules: list[str]) -> None:
     code = (
         "import sys, click.testing; from binas_deploy.cli.main import cli\n"
-        "assert click.testing.CliRunner().invoke(cli, ['--help']).exit_code == 0\n"
+        f"assert click.testing.CliRunner().invoke(cli, {words!r}).exit_code == 0\n"
         "print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert not loaded & HEAVY
-    assert not loaded & {f"binas_deploy.cli.{name}" for name in COMMANDS}
+    assert not loaded & set(modules)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, *(f"table_{name}" for name in TABLE_COMMANDS)])
 def test_a_command_s_module_loads_nothing_heavy(name: str) -> None:
     code = f"import sys, binas_deploy.cli.{name}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -107,6 +120,11 @@ def test_version() -> None:
         ["estimate", "--supernet", "x", "--method", "guess"],
         ["export"],
         ["verify"],
+        ["table", "nonsense"],
+        ["table", "diff", "only-one.json"],
+        ["table", "export", "--what", "nonsense"],
+        ["table", "show", "--top", "-1"],
+        ["table", "show", "table.json", "--threads", "2"],
     ],
     ids=" ".join,
 )

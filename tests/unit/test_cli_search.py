@@ -65,14 +65,17 @@ def accuracy_of(space: SearchSpace) -> AccuracyModel:
     )
 
 
+def labels(result: Result) -> list[str]:
+    return [line.split("  ")[0] for line in result.stdout.splitlines()]
+
+
 def test_the_answer_is_printed_and_written(case: Case) -> None:
     budget = case.budget(0.5)
     result = case.search("--budget", budget)
     assert result.exit_code == 0, result.stderr
     written = SearchResult.load(case.workspace / "search.json")
     assert written.latency.value <= float(budget.removesuffix("ns"))
-    labels = [line.split("  ")[0] for line in result.stdout.splitlines()]
-    assert labels == ["network", "size", "latency on cpu", "accuracy", "proof", "note", "written"]
+    assert labels(result) == ["network", "size", "latency on cpu", "accuracy", "proof", "note", "written"]
     assert written.text in result.stdout
     assert "gap 0.000 points" in result.stdout
     assert "simulated" in result.stdout
@@ -116,7 +119,7 @@ def test_without_a_table_it_is_3_and_says_how_to_measure_one(case: Case) -> None
 def test_an_unknown_solver_is_2(case: Case) -> None:
     result = case.search("--budget", case.budget(0.5), "--solver", "magic")
     assert result.exit_code == 2
-    assert "Known: frontier, milp" in result.stderr
+    assert "Known: frontier, milp; auto chooses" in result.stderr
 
 
 def test_a_table_given_is_used(case: Case) -> None:
@@ -182,3 +185,59 @@ def test_of_a_device_that_is_not_at_hand_what_its_file_asks_is_compared(
     result = case.search("--budget", "1ms", "--table", str(case.table_file), "--threads", "4")
     assert result.exit_code == 2
     assert "threads: table 1, asked 4" in result.stderr
+
+
+def test_what_the_network_needs_and_uses_is_shown(case: Case) -> None:
+    space = case.table.space
+    most = space.macs(space.largest())
+    words = ["--budget", case.budget(0.7), "--budget", f"macs={most - 1}", "--budget", "memory=12kB"]
+    result = case.search(*words)
+    assert result.exit_code == 0, result.stderr
+    found = SearchResult.load(case.workspace / "search.json")
+    assert labels(result) == ["network", "size", "latency on cpu", "macs", "memory", *labels(result)[5:]]
+    lines = dict(zip(labels(result), result.stdout.splitlines(), strict=True))
+    assert f"{space.params(found.architecture) / 1e6:.3f} M parameters" in lines["size"]
+    weights, memory = (found.footprint.weights / 1000, found.footprint.memory / 1000)
+    assert f"weights {weights:g}kB (fp32), peak memory {memory:g}kB (batch 1)" in lines["size"]
+    assert lines["macs"].endswith(found.computed[0].text)
+    assert lines["memory"].endswith("used, budget 12kB")
+    assert (found.solver, [answer.used <= answer.limit for answer in found.computed]) == ("milp", [True, True])
+    assert found.footprint.memory == found.computed[1].used
+
+
+def test_a_computed_budget_needs_no_table_and_runs_as_the_device_s_file_says(case: Case) -> None:
+    case.table_file.unlink()
+    (case.workspace / "devices").mkdir()
+    text = 'format = "binas-deploy/device"\nversion = 1\nname = "board"\nadapter = "absent"\nbatch = 4\n'
+    (case.workspace / "devices" / "board.toml").write_text(text + 'precision = "fp16"\n', encoding="utf-8")
+    for words, batch, precision in (([], 1, "fp32"), (["--device", "board"], 4, "fp16")):
+        result = case.search("--budget", "macs=70k", *words)
+        assert result.exit_code == 0, result.stderr
+        found = SearchResult.load(case.workspace / "search.json")
+        assert (found.footprint.batch, found.footprint.precision) == (batch, precision)
+        assert labels(result) == ["network", "size", "macs", "accuracy", "proof", "written"]
+
+
+def test_an_infeasible_computed_budget_is_5_and_names_the_least(case: Case) -> None:
+    result = case.search("--budget", "params=100")
+    assert result.exit_code == 5
+    assert "error: params=100 asked; the least that a network of space 'tiny' needs is params=" in result.stderr
+
+
+def test_energy_is_3_and_says_why_before_any_table_is_sought(case: Case) -> None:
+    case.table_file.unlink()
+    result = case.search("--budget", "1ms", "--budget", "energy=5mJ")
+    assert result.exit_code == 3
+    assert "energy is not measured. No device reads a sensor" in result.stderr
+
+
+def test_a_table_without_a_budget_of_latency_is_refused(case: Case) -> None:
+    result = case.search("--budget", "macs=8M", "--table", str(case.table_file))
+    assert result.exit_code == 2
+    assert "0 budget(s) of latency and 1 --table" in result.stderr
+
+
+def test_the_help_has_examples(case: Case) -> None:
+    text = CliRunner().invoke(cli, ["search", "--help"], prog_name="binas-deploy").output
+    assert "\n    binas-deploy search --budget macs=8M\n" in text
+    assert "(memory=300kB)" in " ".join(text.split())

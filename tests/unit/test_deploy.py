@@ -19,7 +19,7 @@ from binas_deploy.bundle.manifest import Manifest
 from binas_deploy.bundle.verification import Accuracy, AccuracyNotMeasured, Verdict, VerificationReport
 from binas_deploy.cli.bundle_report import bundle_text, deployment_text, verification_text
 from binas_deploy.devices import DeviceSpec
-from binas_deploy.errors import DeviceError, InfeasibleBudgetError, InputError, MismatchError
+from binas_deploy.errors import DeviceError, InfeasibleBudgetError, InputError, MismatchError, NotMeasuredError
 from binas_deploy.problem import Status
 from binas_deploy.progress import Advance
 from binas_deploy.quantities import Quantity
@@ -64,7 +64,7 @@ class Exporter:
     ) -> Path:
         self.before()
         self.results.append(result)
-        folder = output or workspace / "export" / f"{result.space.name}-{result.device}-{result.budgets[0].budget}"
+        folder = output or workspace / "export" / f"{result.space.name}-{result.device}-{result.latency_budget.budget}"
         write_bundle(folder, result, table)
         return folder
 
@@ -90,10 +90,10 @@ class Place:
         ends = [self.table.predict(arch).value for arch in (self.space.smallest(), self.space.largest())]
         return Budget(Quantity("time", round(ends[0] + share * (ends[1] - ends[0]))))
 
-    def deploy(self, budget: Budget, **more: Any) -> Deployment:
+    def deploy(self, *budgets: Budget, **more: Any) -> Deployment:
         told: dict[str, Any] = {"data": "nowhere", "measure_accuracy": False, **more}
         given = {"supernet": self.workspace / "supernet", "accuracy": self.accuracy, **told}
-        return deploy(self.space, self.spec, budget, workspace=self.workspace, **given)
+        return deploy(self.space, self.spec, budgets, workspace=self.workspace, **given)
 
 
 @pytest.fixture
@@ -124,9 +124,9 @@ def test_the_first_network_is_taken_when_it_is_within_the_budget(real: Place, ex
     budget = real.budget(0.5)
     done = real.deploy(budget)
     assert (done.exit_code, len(done.rounds), done.report.verdict) == (0, 1, Verdict.PASS)
-    assert done.rounds[0].effective_ns == budget.limit_ns
+    assert done.rounds[0].effective_ns == budget.limit
     assert done.rounds[0].verdict is Verdict.PASS
-    assert done.rounds[0].median_ns == done.report.latency.measurement.median <= budget.limit_ns
+    assert done.rounds[0].median_ns == done.report.latency.measurement.median <= budget.limit
     assert done.bundle == real.workspace / "export" / f"tiny-fake-{budget.text}"
     assert VerificationReport.load(done.bundle / "verification.json") == done.report
     assert done.table.is_relative_to(real.workspace / "latency_tables")
@@ -147,7 +147,7 @@ def test_a_slower_machine_tightens_the_search(real: Place, exporter: Exporter, m
     assert [row.verdict for row in done.rounds] == [Verdict.FAIL, Verdict.PASS]
     assert done.rounds[1].effective_ns < 0.997 * done.rounds[0].predicted_ns
     assert done.rounds[1].predicted_ns <= done.rounds[1].effective_ns
-    assert done.rounds[1].median_ns <= budget.limit_ns
+    assert done.rounds[1].median_ns <= budget.limit
     assert [note.split(":")[0] for note in log.notes] == ["round 1", "round 2"]
 
 
@@ -158,8 +158,8 @@ def test_the_bundle_keeps_the_budget_that_was_asked(
     budget = real.budget(0.6)
     done = real.deploy(budget)
     first, second = exporter.results
-    assert second.budgets[0].limit_ns == first.budgets[0].limit_ns == budget.limit_ns
-    assert Manifest.load(done.bundle).asked.limit_ns == done.report.latency.budget_ns == budget.limit_ns
+    assert second.latency_budget.limit_ns == first.latency_budget.limit_ns == budget.limit
+    assert Manifest.load(done.bundle).asked.limit_ns == done.report.latency.budget_ns == budget.limit
     assert second.architecture != first.architecture
     assert (second.status, second.bound) == (Status.FEASIBLE, first.bound)
     assert second.gap == pytest.approx(first.accuracy.value - second.accuracy.value)
@@ -285,6 +285,41 @@ def test_a_budget_for_another_device_is_refused(place: Place, exporter: Exporter
     with pytest.raises(InputError, match=r"is for device 'tpu', the network is for 'fake'"):
         place.deploy(replace(place.budget(0.5), device="tpu"))
     assert place.deploy(replace(place.budget(0.5), device="fake")).rounds
+
+
+def test_computed_budgets_hold_in_every_round(real: Place, exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_down(monkeypatch, 1.15)
+    free = real.deploy(real.budget(0.9)).rounds
+    limit = real.space.macs(exporter.results[0].architecture) - 1
+    exporter.results.clear()
+    done = real.deploy(Budget(Quantity("count", limit), resource="macs"), real.budget(0.9), Budget.parse("memory=1MB"))
+    assert done.exit_code == 0
+    assert done.rounds[0].accuracy < free[0].accuracy
+    assert len(exporter.results) == len(done.rounds)
+    for result in exporter.results:
+        assert [answer.resource for answer in result.computed] == ["macs", "memory"]
+        assert real.space.macs(result.architecture) == result.computed[0].used <= limit
+    notes = [f"{answer.resource}: {answer.text}" for answer in exporter.results[-1].computed]
+    assert list(done.notes[:2]) == notes
+    assert all(note in deployment_text(done) for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["macs=8M"], "exactly one budget of latency is needed, such as 0.5ms; found none"),
+        (["1ms", "fake=2ms"], "found 1ms, fake=2ms"),
+        (["1ms", "macs=8M", "macs=9M"], "macs has 2 budgets"),
+        ([], "at least one budget"),
+    ],
+)
+def test_budgets_that_cannot_be_deployed_are_refused(place: Place, texts: list[str], message: str) -> None:
+    fresh = replace(place, workspace=place.workspace / "fresh")
+    with pytest.raises(InputError, match=message):
+        fresh.deploy(*[Budget.parse(text) for text in texts])
+    with pytest.raises(NotMeasuredError, match="energy is not measured"):
+        fresh.deploy(place.budget(0.5), Budget.parse("energy=5mJ"))
+    assert not fresh.workspace.exists()
 
 
 def test_bad_input_is_noticed_before_anything_is_made(place: Place, exporter: Exporter, tmp_path: Path) -> None:

@@ -103,6 +103,8 @@ def test_a_file_under_another_name_is_refused(workspace: Path) -> None:
         (("threads = 2", "[options]\nprovider = [1]"), r"options\.provider"),
         (("threads = 2", "[timing]\nmax_seconds = inf"), r"timing\.max_seconds"),
         (('name = "mine"', 'name = "Mine"'), r"name: .*pattern"),
+        (('name = "mine"', 'name = "macs"'), r"name: .*a budget such as macs=\.\.\. is of the resource macs"),
+        (('name = "mine"', 'name = "energy"'), r"name: .*no device can be called that"),
         (('format = "binas-deploy/device"', 'format = "binas-deploy/space"'), r"format: .*'binas-deploy/device'"),
         (('format = "binas-deploy/device"', ""), r"format: missing"),
         (("version = 1", ""), r"version: missing"),

@@ -45,7 +45,9 @@ def test_an_upper_bound_may_lie_below_the_prediction() -> None:
 def test_the_error_of_a_run_widens_it() -> None:
     still, moved = Margin({"random": (0.03,) * 20}), Margin({"random": (0.03,) * 20}, run=0.01)
     assert moved.two_sided().share == pytest.approx(np.hypot(still.two_sided().share, 0.01 * stats.norm.ppf(0.975)))
-    assert Margin({"random": (-0.03,) * 20}, run=0.01).upper().share == pytest.approx(-0.03 + 0.01 * stats.norm.ppf(0.95))
+    assert Margin({"random": (-0.03,) * 20}, run=0.01).upper().share == pytest.approx(
+        -0.03 + 0.01 * stats.norm.ppf(0.95)
+    )
 
 
 @given(SHARES, st.floats(0.5, 0.94))

@@ -70,6 +70,12 @@ def test_interval_is_the_tightest_whose_exact_binomial_tails_are_small(n: int, q
     assert at_most(upper - 1, n, q) - at_most(lower - 1, n, q) >= level - 2 * slack
 
 
+def test_an_interval_that_too_few_samples_do_not_give_is_none() -> None:
+    enough = measured(*range(1, samples_needed(0.25) + 1))
+    assert enough.known_interval(0.25) == enough.interval(0.25)
+    assert measured(*range(1, samples_needed(0.25))).known_interval(0.25) is None
+
+
 def test_interval_of_many_samples_does_not_underflow() -> None:
     lower, upper = measured(*range(1, 200_001)).interval(0.5)
     assert 99_500 < lower < 100_000 < upper < 100_500

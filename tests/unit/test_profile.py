@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -35,8 +36,9 @@ from binas_deploy.steps import journal as journals
 from binas_deploy.steps import profile as profiling
 from binas_deploy.steps import subjects
 from binas_deploy.steps.journal import Journal, JournalHeader, open_journal
+from binas_deploy.steps.networks import SCOUTS, further_networks, middle_network, scouting_networks, searched_networks
 from binas_deploy.steps.profile import profile
-from binas_deploy.steps.subjects import ANCHORS, anchor_models, anchor_subjects, choose_anchors, middle_network
+from binas_deploy.steps.subjects import anchor_models, anchor_subjects
 from binas_deploy.steps.tables import find_table, matching_table, table_lock, tables_of
 from binas_deploy.table import LatencyTable, measured_pieces
 from binas_deploy.testing.fake_device import FakeDevice, FakeExecutable
@@ -45,8 +47,9 @@ ROUNDS = 6
 SPEC = DeviceSpec(
     name="fake",
     adapter="simulated",
-    timing=TimingSpec(warmup_ms=0.0, samples_per_visit=8, min_rounds=ROUNDS, max_rounds=ROUNDS),
+    timing=TimingSpec(warmup_ms=0.0, samples_per_visit=8, min_rounds=ROUNDS, max_rounds=ROUNDS, networks=24),
 )
+SCOUTING = ".scouting.journal"
 
 
 @pytest.fixture(autouse=True)
@@ -75,14 +78,16 @@ def run(space: SearchSpace, workspace: Path, progress: Progress = SILENT, **more
     return profile(space, SPEC, workspace=workspace, progress=progress, **more)  # type: ignore[arg-type]
 
 
-def kill_after(monkeypatch: pytest.MonkeyPatch, rounds: int, error: BaseException | None = None) -> None:
-    """The next profile dies once ``rounds`` of its rounds are in the journal."""
+def kill_after(
+    monkeypatch: pytest.MonkeyPatch, rounds: int, error: BaseException | None = None, *, scouting: bool = False
+) -> None:
+    """The next profile dies once ``rounds`` of its rounds are in the journal, of its first part if ``scouting``."""
     add_round, count = Journal.add_round, 0
 
     def add_then_die(self: Journal, samples: dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]]) -> None:
         nonlocal count
         add_round(self, samples)
-        count += 1
+        count += self.path.name.endswith(SCOUTING) == scouting
         if count == rounds:
             raise error or KeyboardInterrupt
 
@@ -90,7 +95,7 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, rounds: int, error: BaseExceptio
 
 
 def journal_of(workspace: Path) -> Path:
-    (path,) = (workspace / "latency_tables/fake/tiny").glob("*.journal")
+    (path,) = (workspace / "latency_tables/fake/tiny").glob("*.json.journal")
     return path
 
 
@@ -111,8 +116,8 @@ def test_the_table_holds_every_piece_and_the_anchors(tiny_space: SearchSpace, tm
     path, table = run(tiny_space, tmp_path)
     assert path.parent == tmp_path / "latency_tables" / "fake" / "tiny"
     assert set(table.pieces) == {piece.key for piece in measured_pieces(tiny_space)}
-    assert len(table.anchors) == ANCHORS
-    assert {anchor.kind for anchor in table.anchors} == {"smallest", "largest", "designed", "random"}
+    assert len(table.anchors) == SPEC.timing.networks > SCOUTS
+    assert {anchor.kind for anchor in table.anchors} == {"smallest", "largest", "designed", "random", "searched"}
     assert all(len(measurement) == 8 * ROUNDS for measurement in table.pieces.values())
     assert (table.device, table.simulated, len(table.runs)) == ("fake", True, 1)
     assert table.runs[0].host["stopped_by"] in {"rounds", "target"}
@@ -191,6 +196,28 @@ def test_a_kill_while_the_table_is_written_loses_nothing(
             run(tiny_space, tmp_path)
     assert not list(tmp_path.rglob("*.json"))
     assert len(journals.open_journal(journal_of(tmp_path), header_of(journal_of(tmp_path)))[0].rounds) == ROUNDS
+
+
+def test_a_kill_while_scouting_is_continued_too(tiny_space: SearchSpace, tmp_path: Path) -> None:
+    usual = run(tiny_space, tmp_path / "usual")[1]
+    with pytest.MonkeyPatch.context() as patch:
+        kill_after(patch, 2, scouting=True)
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny_space, tmp_path)
+    (scouting,) = tmp_path.rglob(f"*{SCOUTING}")
+    assert [next(iter(line)) for line in lines(scouting)[1:]] == ["run", "round", "round"]
+    log = Log()
+    _, table = run(tiny_space, tmp_path, log)
+    assert log.notes[0] == "continuing: 2 rounds are already measured."
+    assert table.pieces.keys() == usual.pieces.keys()
+    assert [anchor.kind for anchor in table.anchors] == [anchor.kind for anchor in usual.anchors]
+
+
+def test_slow_networks_are_fewer_but_never_too_few(tiny_space: SearchSpace, tmp_path: Path) -> None:
+    timing = TimingSpec(min_rounds=2, max_rounds=2, max_seconds=1e-6, networks=40)
+    spec = SPEC.model_copy(update={"timing": timing})
+    _, table = profile(tiny_space, spec, workspace=tmp_path)
+    assert len(table.anchors) == profiling.LEAST_NETWORKS
 
 
 def header_of(journal: Path) -> JournalHeader:
@@ -356,11 +383,10 @@ def test_a_damaged_table_is_not_overwritten(tiny_space: SearchSpace, tmp_path: P
 def test_progress_reaches_its_total(tiny_space: SearchSpace, tmp_path: Path) -> None:
     log = Log()
     run(tiny_space, tmp_path, log)
-    (compiling, compile_total, compiled), (measuring, total, steps) = log.tasks
-    assert (compiling, compile_total) == ("compiling", sum(compiled))
-    assert measuring.startswith("measuring")
-    assert sum(steps) == total
-    assert min(steps) >= 0
+    assert [label.split()[0] for label, _, _ in log.tasks] == ["compiling", "scouting", "compiling", "measuring"]
+    for _, total, steps in log.tasks:
+        assert sum(steps) == total
+        assert min(steps) >= 0
 
 
 def test_a_noisy_run_says_so_and_what_to_do() -> None:
@@ -368,34 +394,56 @@ def test_a_noisy_run_says_so_and_what_to_do() -> None:
     quality = Quality(9, 1.0, "rounds", {"a": 0.5, "b": 3.21}, ("b",), 1.12, 1.3, 1.5, 50)
     profiling._note_quality(quality, log)
     (note,) = log.notes
-    for part in ("1 of 2 latencies", "3.2 %", "1.5 CPUs busy", "+12 %", "--force"):
+    for part in ("1 latencies known less well", "1.5 CPUs busy", "+12 %", "--force"):
         assert part in note
     profiling._note_quality(replace(quality, noisy=(), sentinel_trend=1.0, contention=None), log)
     assert len(log.notes) == 1
 
 
-def test_anchors_are_different_networks_and_the_seed_draws_the_random_ones(tiny_space: SearchSpace) -> None:
-    first, again, other = (choose_anchors(tiny_space, seed) for seed in (0, 0, 1))
+def test_scouts_are_different_networks_and_the_seed_draws_the_random_ones(tiny_space: SearchSpace) -> None:
+    first, again, other = (scouting_networks(tiny_space, seed) for seed in (0, 0, 1))
     assert first == again != other
     archs = [network.arch for network in first]
-    assert len(set(archs)) == ANCHORS
+    assert len(set(archs)) == SCOUTS
     assert archs[:2] == [tiny_space.smallest(), tiny_space.largest()]
     macs = sorted(map(tiny_space.macs, archs))
-    assert tiny_space.macs(middle_network(tiny_space, first)) == macs[ANCHORS // 2]
+    assert tiny_space.macs(middle_network(tiny_space, first)) == macs[SCOUTS // 2]
 
 
-def test_a_space_of_few_networks_gives_few_anchors(tiny_space: SearchSpace) -> None:
+def test_a_space_of_few_networks_gives_few(tiny_space: SearchSpace) -> None:
     stages = tuple(
         replace(stage, options=tuple(row[:1] for row in stage.options), depths=stage.depths[-1:])
         for stage in tiny_space.stages
     )
-    assert len(choose_anchors(replace(tiny_space, stages=stages), 0)) == 1
+    assert len(scouting_networks(replace(tiny_space, stages=stages), 0)) == 1
+
+
+def test_further_networks_are_new_and_of_both_kinds(tiny_space: SearchSpace, tmp_path: Path) -> None:
+    cost = run(tiny_space, tmp_path)[1].cost_form()
+    taken = [network.arch for network in scouting_networks(tiny_space, 0)]
+    found, again = (further_networks(tiny_space, cost, None, taken=taken, count=30, seed=5) for _ in range(2))
+    assert found == again
+    kinds = [network.kind for network in found]
+    assert len(found) == 30
+    assert min(kinds.count("random"), kinds.count("searched")) >= 5
+    assert not {network.arch for network in found} & set(taken)
+    assert len({network.arch for network in found}) == 30
+
+
+def test_searched_networks_are_undominated(tiny_space: SearchSpace, tmp_path: Path) -> None:
+    cost = run(tiny_space, tmp_path)[1].cost_form()
+    depths = tuple(stage.depths for stage in tiny_space.stages)
+    prices = {arch: cost.of(arch, depths) for arch in tiny_space.networks()}
+    found = itertools.islice(searched_networks(tiny_space, cost, None, np.random.default_rng(0)), 20)
+    share = [np.mean([price <= prices[arch] for price in prices.values()]) for arch in found]
+    assert min(share) < 0.3
+    assert max(share) > 0.7
 
 
 def test_anchors_can_be_measured_again_byte_for_byte(tiny_space: SearchSpace, tmp_path: Path) -> None:
     path, table = run(tiny_space, tmp_path)
     models = anchor_models(LatencyTable.load(path))
-    assert len(models) == ANCHORS
+    assert len(models) == len(table.anchors)
     anchor = table.anchors[3]
     key = subjects.network_key(tiny_space, anchor.arch)
     assert models[key].sha256 == subjects.network_model(tiny_space, anchor.arch, 1).sha256

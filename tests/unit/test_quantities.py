@@ -27,6 +27,11 @@ NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
         ("2MiB", "size", 2 * 2**20),
         ("1B", "size", 1),
         ("12mJ", "energy", 12_000_000),
+        ("2M", "count", 2_000_000),
+        ("1.5k", "count", 1500),
+        ("3 G", "count", 3 * 10**9),
+        ("2000000", "count", 2_000_000),
+        ("2e6", "count", 2_000_000),
         ("1ns", "time", 1),
         ("1000000000s", "time", 10**18),
     ],
@@ -69,7 +74,18 @@ def test_what_is_no_quantity_is_refused(text: str) -> None:
         parse_quantity(text)
 
 
-@pytest.mark.parametrize(("text", "kind"), [("30MB", "time"), ("30MS", "time"), ("30ms", "size"), ("3hours", "time")])
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("30MB", "time"),
+        ("30MS", "time"),
+        ("30ms", "size"),
+        ("3hours", "time"),
+        ("30M", "time"),
+        ("30ms", "count"),
+        ("30m", "count"),
+    ],
+)
 def test_another_unit_is_refused_naming_those_allowed(text: str, kind: str) -> None:
     with pytest.raises(InputError, match=f"is not a unit of {kind}"):
         parse_quantity(text, kind)
@@ -92,7 +108,38 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         (2_500_000, "size", "2.50 MB"),
         (100, "size", "100 B"),
         (5_000_000, "energy", "5.000 mJ"),
+        (8_130_000, "count", "8.13 M"),
+        (99_999, "count", "99999"),
     ],
 )
 def test_is_shown_readably(amount: int, kind: str, text: str) -> None:
     assert format_quantity(amount, kind) == text == str(Quantity(kind, amount))
+
+
+@pytest.mark.parametrize("text", ["0", "-2M", "0.2", "2e18k"])
+def test_counts_have_a_range_too(text: str) -> None:
+    with pytest.raises(InputError, match=r"out of range: a count lies between 1 and "):
+        parse_quantity(text, "count")
+
+
+@pytest.mark.parametrize(
+    ("amount", "kind", "text"),
+    [
+        (500_000, "time", "0.5ms"),
+        (300_000, "size", "300kB"),
+        (4_500_000, "size", "4.5MB"),
+        (999, "size", "999B"),
+        (2_000_000, "count", "2M"),
+        (1_234, "count", "1.234k"),
+        (7, "count", "7"),
+        (5_000_000, "energy", "5mJ"),
+        (1, "energy", "0.000001mJ"),
+    ],
+)
+def test_the_exact_text_has_a_fitting_unit(amount: int, kind: str, text: str) -> None:
+    assert Quantity(kind, amount).text == text
+
+
+@given(st.integers(1, 10**18), st.sampled_from(["time", "size", "energy", "count"]))
+def test_the_exact_text_is_read_back(amount: int, kind: str) -> None:
+    assert parse_quantity(Quantity(kind, amount).text, kind) == Quantity(kind, amount)

@@ -1,0 +1,167 @@
+"""A campaign: a fixed list of pieces and networks, measured in journaled rounds that survive a kill."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from binas_deploy.adapters.base import Device, DeviceFacts
+from binas_deploy.block import Piece
+from binas_deploy.conditions import Conditions
+from binas_deploy.devices import DeviceSpec
+from binas_deploy.measure import Subject, Timing, measure
+from binas_deploy.measurement import Measurement
+from binas_deploy.model import OnnxModel
+from binas_deploy.progress import Progress
+from binas_deploy.quality import Quality, Round
+from binas_deploy.space import SearchSpace
+from binas_deploy.steps.journal import Journal, JournalHeader, open_journal
+from binas_deploy.steps.networks import Network, middle_network
+from binas_deploy.steps.subjects import network_key, network_model, piece_model
+from binas_deploy.table import Anchor, LatencyTable, MeasuringRun, measured_pieces
+
+PROGRESS_STEPS: Final = 1000
+
+
+@dataclass(frozen=True)
+class Job:
+    """Whom and what one profile measures. With ``sources``, tables of other devices, no piece is measured."""
+
+    space: SearchSpace
+    spec: DeviceSpec
+    device: Device
+    facts: DeviceFacts
+    conditions: Conditions
+    seed: int
+    sources: tuple[LatencyTable, ...] = ()
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """To be measured alone."""
+        return () if self.sources else measured_pieces(self.space)
+
+    def piece_models(self) -> dict[str, OnnxModel]:
+        """The pieces by key."""
+        return {piece.key: piece_model(piece, self.spec.batch) for piece in self.pieces}
+
+    def network_models(self, networks: Sequence[Network]) -> dict[str, OnnxModel]:
+        """Networks by their subject key."""
+        archs = (network.arch for network in networks)
+        return {network_key(self.space, arch): network_model(self.space, arch, self.spec.batch) for arch in archs}
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """The pieces of the job and ``networks``, journaled at ``path``."""
+
+    job: Job
+    networks: tuple[Network, ...]
+    timing: Timing
+    path: Path
+    label: str
+
+    def run(self, subjects: Sequence[Subject], progress: Progress) -> Finished:
+        """Measure, going on from what the journal holds.
+
+        Raises:
+            DeviceError: the device failed.
+            EnvironmentFault: the journal cannot be written.
+        """
+        journal = self._journal(progress)
+        run = journal.start_run(now(), self.job.facts.context)
+        earlier, rng = list(journal.rounds), np.random.default_rng([self.job.seed, run.id])
+        sentinel = network_key(self.job.space, middle_network(self.job.space, self.networks))
+        with _round_progress(progress, self.label, self.timing, len(earlier)) as advance:
+
+            def on_round(index: int, samples: Round) -> None:
+                journal.add_round(samples)
+                advance(index)
+
+            measured = measure(
+                subjects, timing=self.timing, rng=rng, sentinel=sentinel, done=earlier, on_round=on_round
+            )
+        return Finished(self, journal, measured.quality)
+
+    def _journal(self, progress: Progress) -> Journal:
+        pieces = [piece.key for piece in self.job.pieces]
+        header = JournalHeader(
+            conditions=dict(self.job.conditions.identity),
+            space=self.job.space.fingerprint,
+            seed=self.job.seed,
+            subjects=pieces + [network_key(self.job.space, network.arch) for network in self.networks],
+        )
+        journal, aside = open_journal(self.path, header)
+        if aside is not None:
+            progress.note(f"the journal of an earlier run measured something else; it is kept as {aside}.")
+        if 0 < len(journal.rounds) < self.timing.max_rounds:
+            progress.note(f"continuing: {len(journal.rounds)} rounds are already measured.")
+        return journal
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A campaign that met its stopping rule."""
+
+    campaign: Campaign
+    journal: Journal
+    quality: Quality
+
+    def table(self) -> LatencyTable:
+        """What it measured, calibrated."""
+        job = self.campaign.job
+        anchors = [
+            Anchor(network.arch, network.kind, self._measurement(network_key(job.space, network.arch)))
+            for network in self.campaign.networks
+        ]
+        return LatencyTable.build(
+            space=job.space,
+            device=job.spec.name,
+            conditions=job.conditions,
+            created=now(),
+            runs=self._runs(),
+            pieces={piece.key: self._measurement(piece.key) for piece in job.pieces},
+            anchors=anchors,
+            sources=[table.source for table in job.sources],
+            simulated=job.facts.simulated,
+        )
+
+    def _runs(self) -> list[MeasuringRun]:
+        last = self.journal.runs[-1]
+        return [*self.journal.runs[:-1], MeasuringRun(last.id, last.started, {**last.host, **self.quality.summary()})]
+
+    def _measurement(self, key: str) -> Measurement:
+        rows: list[NDArray[np.int64]] = [samples[key] for samples in self.journal.rounds]
+        runs = np.repeat(np.array(self.journal.round_runs), [len(row) for row in rows])
+        return Measurement(np.concatenate(rows), runs).thinned()
+
+
+@contextmanager
+def _round_progress(progress: Progress, label: str, timing: Timing, done: int) -> Iterator[Callable[[int], None]]:
+    """Tells how far towards a limit the measuring is; it may be good enough before."""
+    start, told = time.monotonic(), 0
+    with progress.task(label, PROGRESS_STEPS) as advance:
+
+        def tell(index: int) -> None:
+            nonlocal told
+            by_rounds = (index + 1 - done) / max(1, timing.max_rounds - done)
+            by_time = (time.monotonic() - start) / timing.max_seconds
+            share = by_rounds if index + 1 < timing.min_rounds else max(by_rounds, by_time)
+            reached = min(PROGRESS_STEPS, int(PROGRESS_STEPS * share))
+            advance(max(0, reached - told))
+            told = max(told, reached)
+
+        yield tell
+        advance(PROGRESS_STEPS - told)
+
+
+def now() -> str:
+    """The time, as documents state it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
