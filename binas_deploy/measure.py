@@ -1,10 +1,10 @@
 """The one place that times. It knows the device protocol and nothing of networks.
 
 Subjects are measured in interleaved rounds: each round visits all of them once in a fresh random order, so that a
-drift of the host's speed falls on all alike (it reaches 1.4 times within minutes on shared machines). A visit warms
-the subject up and then takes a few back-to-back samples. One subject, the sentinel, is visited again and again
-through each round, and shows how steady the host was. Rounds go on until each subject's 25 % quantile is known to
-within the target, or a limit is reached.
+drift of the host's speed falls on all alike (it reaches 1.4 times within minutes on shared machines), and each visit
+tells how fast the host was for those beside it (`steady`). A visit warms the subject up and then takes a few
+back-to-back samples. One subject, the sentinel, shows how steady the host was. Rounds go on until each subject's
+steady location is known to within the target, or a limit is reached.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 
 from binas_deploy.adapters.base import Executable, Feed
 from binas_deploy.errors import DeviceError, InputError, NotMeasuredError
-from binas_deploy.quality import Quality, Round, Samples, Watch, interval_percents, steadiness, timer_resolution_ns
+from binas_deploy.measurement import Measurement, Steady
+from binas_deploy.quality import Quality, Watch, interval_percents, steadiness, timer_resolution_ns
+from binas_deploy.steady import Round, Samples, locations
 
 OnRound = Callable[[int, Round], None]
 
-SENTINEL_EVERY: Final = 25
 _LEAST_SAMPLES: Final = 2
 _MOST_WARMUP_CALLS: Final = 10_000
 
@@ -83,6 +85,16 @@ class Measured:
             raise NotMeasuredError(f"{key}: no round was measured in this run.")
         return np.concatenate([samples[key] for samples in self.rounds])
 
+    @cached_property
+    def steady(self) -> dict[str, Steady]:
+        """Where each subject lies in this run, the host's ups and downs divided out."""
+        return locations(self.rounds)
+
+    def measurement(self, key: str) -> Measurement:
+        """A subject's samples with its location. Raises NotMeasuredError as `samples`."""
+        samples = self.samples(key)
+        return Measurement(samples, np.zeros_like(samples), steady=self.steady[key])
+
 
 def measure(
     subjects: Sequence[Subject],
@@ -109,7 +121,7 @@ def measure(
     watch = Watch(clock)
     rounds, counts = list(done), dict[str, int]()
     while not (stopped_by := _stop_reason(timing, rounds, watch.seconds())):
-        rounds.append(_round(_round_order(subjects, rng, sentinel), timing, counts))
+        rounds.append(_round([subjects[index] for index in rng.permutation(len(subjects))], timing, counts))
         if on_round is not None:
             on_round(len(rounds) - 1, rounds[-1])
     new = tuple(rounds[len(done) :])
@@ -137,7 +149,7 @@ def _check_done(done: Sequence[Round], subjects: Sequence[Subject]) -> None:
 def _stop_reason(timing: Timing, rounds: Sequence[Round], seconds: float) -> str:
     if len(rounds) < timing.min_rounds:
         return ""
-    if max(interval_percents(rounds).values()) <= timing.target_interval_percent:
+    if max(interval_percents(locations(rounds)).values()) <= timing.target_interval_percent:
         return "target"
     if len(rounds) >= timing.max_rounds:
         return "rounds"
@@ -147,7 +159,7 @@ def _stop_reason(timing: Timing, rounds: Sequence[Round], seconds: float) -> str
 def _quality(
     rounds: Sequence[Round], new: Sequence[Round], sentinel: str, timing: Timing, stopped_by: str, watch: Watch
 ) -> Quality:
-    widths = interval_percents(rounds)
+    widths = interval_percents(locations(rounds))
     trend, spread = steadiness([samples[sentinel] for samples in new])
     return Quality(
         rounds=len(rounds),
@@ -163,22 +175,7 @@ def _quality(
 
 
 def _round(order: Sequence[Subject], timing: Timing, counts: dict[str, int]) -> Round:
-    visits: dict[str, list[Samples]] = {}
-    for subject in order:
-        visits.setdefault(subject.key, []).append(_visit(subject, timing, counts))
-    return {key: np.concatenate(samples) for key, samples in visits.items()}
-
-
-def _round_order(subjects: Sequence[Subject], rng: np.random.Generator, sentinel: str) -> list[Subject]:
-    """The sentinel first and after every `SENTINEL_EVERY` others, which come in random order."""
-    watched = next(subject for subject in subjects if subject.key == sentinel)
-    others = [subject for subject in subjects if subject.key != sentinel]
-    order = [watched]
-    for place, index in enumerate(rng.permutation(len(others)), start=1):
-        order.append(others[index])
-        if place % SENTINEL_EVERY == 0:
-            order.append(watched)
-    return order
+    return {subject.key: _visit(subject, timing, counts) for subject in order}
 
 
 def _visit(subject: Subject, timing: Timing, counts: dict[str, int]) -> Samples:

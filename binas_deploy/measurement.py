@@ -16,23 +16,26 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from binas_deploy.documents import validation_message
 from binas_deploy.errors import DocumentError, InputError, NotMeasuredError
 
-LOCATION_QUANTILE: Final = 0.25
-"""The low quantile that locates a piece: it moves less from run to run than the median does."""
 SAMPLES_KEPT: Final = 256
 """How many samples of one measurement a document keeps."""
 _LONGEST_NS: Final = 10**18
 
+_Positive = Annotated[int, Field(ge=1, le=_LONGEST_NS)]
 _Index = Annotated[int, Field(ge=0, le=10**9)]
 
 
 class MeasurementDocument(BaseModel):
-    """The document form: ``runs`` is run-length coded, pairs (measuring-run id, how many samples in a row)."""
+    """The document form: ``runs`` is run-length coded, pairs (measuring-run id, how many samples in a row).
+
+    ``steady_ns``: the location with the host's ups and downs divided out, and the ends of its 95 % interval if known.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     samples_ns: Annotated[list[Annotated[int, Field(ge=1, le=_LONGEST_NS)]], Field(min_length=1)]
     runs: Annotated[list[Annotated[list[_Index], Field(min_length=2, max_length=2)]], Field(min_length=1)]
     total: Annotated[int, Field(ge=1, le=_LONGEST_NS)]
+    steady_ns: Annotated[list[_Positive], Field(min_length=1, max_length=3)] | None = None
 
     @model_validator(mode="after")
     def _fit_together(self) -> MeasurementDocument:
@@ -41,7 +44,31 @@ class MeasurementDocument(BaseModel):
             raise ValueError(f"runs cover {covered} samples, samples_ns has {kept}")
         if self.total < kept:
             raise ValueError(f"total {self.total} is less than the {kept} samples that are there")
+        if self.steady_ns is not None and not _holds_its_value(self.steady_ns):
+            raise ValueError(f"steady_ns {self.steady_ns} is not a value alone or within the ends of its interval")
         return self
+
+
+@dataclass(frozen=True)
+class Steady:
+    """Where a subject lies, the host's ups and downs divided out (`steady`): ns, and its 95 % interval if known.
+
+    Raises:
+        InputError: not positive, or an interval that does not hold the value.
+    """
+
+    ns: int
+    low: int | None = None
+    high: int | None = None
+
+    def __post_init__(self) -> None:
+        low, high = (self.ns if end is None else end for end in (self.low, self.high))
+        if not 1 <= low <= self.ns <= high or (self.low is None) != (self.high is None):
+            raise InputError(f"a steady latency of {self.ns} ns between {self.low} and {self.high} cannot be.")
+
+    def to_json(self) -> list[int]:
+        """The document form: the value, and the ends of the interval where they are known."""
+        return [self.ns] if self.low is None or self.high is None else [self.ns, self.low, self.high]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +85,7 @@ class Measurement:
     samples_ns: NDArray[np.int64]
     runs: NDArray[np.int64]
     total: int = 0
+    steady: Steady | None = None
 
     def __post_init__(self) -> None:
         samples = _integers(self.samples_ns, "samples_ns", least=1)
@@ -74,7 +102,7 @@ class Measurement:
         if not isinstance(other, Measurement):
             return NotImplemented
         same = np.array_equal(self.samples_ns, other.samples_ns) and np.array_equal(self.runs, other.runs)
-        return same and self.total == other.total
+        return same and (self.total, self.steady) == (other.total, other.steady)
 
     def __len__(self) -> int:
         return int(self.samples_ns.size)
@@ -94,8 +122,15 @@ class Measurement:
 
     @cached_property
     def location(self) -> float:
-        """Where the measurement lies, for comparing pieces: the 25 % quantile in ns."""
-        return self.quantile(LOCATION_QUANTILE)
+        """Where the measurement lies, for comparing subjects: steady where that is known, else the median, in ns."""
+        return float(self.steady.ns) if self.steady else self.median
+
+    @property
+    def location_interval(self) -> tuple[int, int] | None:
+        """95 % interval of the location in ns; None where it is not known."""
+        if self.steady is None:
+            return self.known_interval(0.5)
+        return None if self.steady.low is None or self.steady.high is None else (self.steady.low, self.steady.high)
 
     @property
     def median(self) -> float:
@@ -155,12 +190,13 @@ class Measurement:
         if len(self) <= keep:
             return self
         chosen = (2 * np.arange(keep, dtype=np.int64) + 1) * len(self) // (2 * keep)
-        return Measurement(self.samples_ns[chosen], self.runs[chosen], self.total)
+        return Measurement(self.samples_ns[chosen], self.runs[chosen], self.total, self.steady)
 
     def to_json(self) -> dict[str, Any]:
         """The document form, see `MeasurementDocument`."""
         runs = [[run, len(list(group))] for run, group in groupby(self.runs.tolist())]
-        return {"samples_ns": self.samples_ns.tolist(), "runs": runs, "total": self.total}
+        steady = {"steady_ns": self.steady.to_json()} if self.steady else {}
+        return {"samples_ns": self.samples_ns.tolist(), "runs": runs, "total": self.total, **steady}
 
     @classmethod
     def from_json(cls, value: Any, path: Path = Path("measurement")) -> Measurement:
@@ -178,11 +214,17 @@ class Measurement:
     def from_document(cls, document: MeasurementDocument) -> Measurement:
         """From the validated document form."""
         ids, counts = np.array(document.runs, dtype=np.int64).T
-        return cls(np.array(document.samples_ns, dtype=np.int64), np.repeat(ids, counts), document.total)
+        steady = Steady(*document.steady_ns) if document.steady_ns else None
+        return cls(np.array(document.samples_ns, dtype=np.int64), np.repeat(ids, counts), document.total, steady)
 
     @cached_property
     def _sorted(self) -> NDArray[np.int64]:
         return np.sort(self.samples_ns)
+
+
+def _holds_its_value(steady_ns: list[int]) -> bool:
+    """[value], or [value, low, high] with the value between."""
+    return len(steady_ns) == 1 or (len(steady_ns) == 3 and steady_ns[1] <= steady_ns[0] <= steady_ns[2])
 
 
 def samples_needed(q: float, confidence: float = 0.95) -> int:

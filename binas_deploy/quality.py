@@ -9,13 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from binas_deploy.measurement import LOCATION_QUANTILE, Measurement
-
-Samples = NDArray[np.int64]
-Round = Mapping[str, Samples]
-"""Samples (n,) in ns of every subject by key, of one round."""
+from binas_deploy.measurement import Measurement, Steady
+from binas_deploy.steady import Samples
 
 BUSY_CPUS: Final = 0.3
 """More CPUs than this at work for others is noise."""
@@ -98,19 +94,20 @@ def _busy_seconds() -> float | None:
     return float(sum(value for name, value in times._asdict().items() if name not in idle))
 
 
-def interval_percents(rounds: Sequence[Round]) -> dict[str, float]:
-    """The `interval_percent` of each subject, infinite where it is not known."""
-    return {key: _of_samples(np.concatenate([samples[key] for samples in rounds])) for key in rounds[0]}
+def interval_percents(found: Mapping[str, Steady]) -> dict[str, float]:
+    """How far the 95 % interval of each location reaches from it, in percent; infinite where it is not known."""
+    return {key: _reach(steady) for key, steady in found.items()}
 
 
-def _of_samples(samples: Samples) -> float:
-    known = interval_percent(Measurement(samples, np.zeros_like(samples)))
-    return math.inf if known is None else known
+def _reach(steady: Steady) -> float:
+    if steady.low is None or steady.high is None:
+        return math.inf
+    return 100 * max(steady.high - steady.ns, steady.ns - steady.low) / steady.ns
 
 
 def interval_percent(measurement: Measurement) -> float | None:
-    """How far the 95 % interval of its location reaches from it, in percent; None with too few samples for one."""
-    interval = measurement.known_interval(LOCATION_QUANTILE)
+    """The same of one measurement; None where it is not known."""
+    interval = measurement.location_interval
     if interval is None:
         return None
     low, high = interval

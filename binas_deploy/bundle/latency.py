@@ -11,9 +11,10 @@ from typing import Final
 import numpy as np
 
 from binas_deploy.bundle.verification_parts import Verdict
-from binas_deploy.errors import InputError, NotMeasuredError
+from binas_deploy.errors import InputError
 from binas_deploy.estimate import Estimate
 from binas_deploy.measurement import Measurement
+from binas_deploy.table.statistic import MEDIAN, QUANTILES
 
 _RATIO_UNITS: Final = 10**9
 
@@ -51,7 +52,7 @@ class MachineFactor:
         # As integers of 1e-9, so that a measurement's order statistics serve.
         ratios = np.array([round(_RATIO_UNITS * row.now_ns / row.then_ns) for row in anchors], dtype=np.int64)
         measured = Measurement(np.maximum(ratios, 1), np.zeros_like(ratios))
-        low, high = _interval(measured)
+        low, high = measured.known_interval(0.5) or (None, None)
         scale = 1 / _RATIO_UNITS
         return cls(measured.median * scale, low and low * scale, high and high * scale, len(anchors))
 
@@ -60,7 +61,8 @@ class MachineFactor:
 class Latency:
     """Latency of the network, measured in one interleaved run with the table's ``anchors``.
 
-    ``predicted`` in ns by the table. ``noise`` and ``stopped_by`` are those of the measuring run, as text.
+    ``statistic``: what of it was asked, a key of `QUANTILES`; ``predicted`` in ns by the table, of that.
+    ``noise`` and ``stopped_by`` are those of the measuring run, as text.
     """
 
     measurement: Measurement
@@ -70,15 +72,20 @@ class Latency:
     rounds: int
     stopped_by: str
     noise: Mapping[str, str]
+    statistic: str = MEDIAN
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "noise", MappingProxyType(dict(self.noise)))
 
     @cached_property
+    def value_ns(self) -> float:
+        """The asked statistic as measured."""
+        return self.measurement.quantile(QUANTILES[self.statistic])
+
+    @cached_property
     def interval(self) -> tuple[int, int] | None:
-        """95 % order-statistic interval of the median in ns; None with too few samples."""
-        low, high = _interval(self.measurement)
-        return None if low is None or high is None else (low, high)
+        """Its 95 % order-statistic interval in ns; None with too few samples."""
+        return self.measurement.known_interval(QUANTILES[self.statistic])
 
     @cached_property
     def machine(self) -> MachineFactor:
@@ -92,17 +99,17 @@ class Latency:
 
     @property
     def error_percent(self) -> float:
-        """How far that prediction lies above the measured median."""
-        return 100 * (self.predicted_now_ns / self.measurement.median - 1)
+        """How far that prediction lies above what was measured."""
+        return 100 * (self.predicted_now_ns / self.value_ns - 1)
 
     @property
     def headroom_percent(self) -> float:
-        """How much of the budget the measured median leaves unused; negative when it is over."""
-        return 100 * (1 - self.measurement.median / self.budget_ns)
+        """How much of the budget is left unused; negative when it is over."""
+        return 100 * (1 - self.value_ns / self.budget_ns)
 
     @property
     def verdict(self) -> Verdict:
-        """By the interval of the median, not by the median: all of it within the budget, all of it over, or neither."""
+        """By the interval, not by the value: all of it within the budget, all of it over, or neither."""
         if self.interval is None:
             return Verdict.INCONCLUSIVE
         low, high = self.interval
@@ -113,22 +120,16 @@ class Latency:
     @property
     def reason(self) -> str:
         """Why not, empty when it passes."""
-        budget, median = f"{self.budget_ns / 1e6:.4f} ms", f"{self.measurement.median / 1e6:.4f} ms"
+        budget, found = f"{self.budget_ns / 1e6:.4f} ms", f"{self.value_ns / 1e6:.4f} ms"
         if self.verdict is Verdict.FAIL:
-            return f"latency: the median of {median} is over the budget of {budget}"
+            return f"latency: the {self.statistic} of {found} is over the budget of {budget}"
         if self.verdict is Verdict.PASS:
             return ""
         if self.interval is None:
-            return f"latency: {len(self.measurement)} samples are too few for an interval of the median; measure more"
+            count = len(self.measurement)
+            return f"latency: {count} samples are too few for an interval of the {self.statistic}; measure more"
         low, high = (f"{value / 1e6:.4f}" for value in self.interval)
         return (
-            f"latency: the budget of {budget} lies within the interval of the median, {low} to {high} ms: it is too "
-            "close to tell; close other programs and verify again, or search for a slightly smaller budget"
+            f"latency: the budget of {budget} lies within the interval of the {self.statistic}, {low} to {high} ms: "
+            "it is too close to tell; close other programs and verify again, or search for a slightly smaller budget"
         )
-
-
-def _interval(measurement: Measurement) -> tuple[int, int] | tuple[None, None]:
-    try:
-        return measurement.interval(0.5)
-    except NotMeasuredError:
-        return None, None

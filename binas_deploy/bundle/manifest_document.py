@@ -80,7 +80,7 @@ class _Preprocessing(_Strict):
 class _Asked(_Strict):
     budget: Annotated[str, Field(max_length=64)]
     device: _Name
-    statistic: _Text
+    statistic: Literal["p25", "median", "p90", "p95", "p99"]
     cadence: _Text
     threads: _Count
     precision: _Text

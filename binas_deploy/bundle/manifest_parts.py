@@ -131,7 +131,7 @@ class Predicted:
 
 def anchors_of(table: LatencyTable) -> tuple[StatedAnchor, ...]:
     """Whole networks of a table with their medians, as a manifest states them: at most 16, evenly spread in latency."""
-    rows = sorted((StatedAnchor(row.arch, row.kind, row.measurement.median) for row in table.anchors), key=_median)
+    rows = sorted((StatedAnchor(row.arch, row.kind, row.measurement.location) for row in table.anchors), key=_median)
     count = min(len(rows), MOST_ANCHORS)
     return tuple(rows[(2 * index + 1) * len(rows) // (2 * count)] for index in range(count))
 

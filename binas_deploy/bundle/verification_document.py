@@ -60,8 +60,10 @@ class _Latency(_Strict):
     verdict: _Verdict
     unit: Literal["ns"]
     budget: Annotated[int, Field(ge=1, le=10**18)]
+    statistic: Literal["p25", "median", "p90", "p95", "p99"]
+    value: _Time
+    interval: Annotated[list[int], Field(min_length=2, max_length=2)] | None
     median: _Time
-    median_interval: Annotated[list[int], Field(min_length=2, max_length=2)] | None
     p90: _Time
     p95: _Time
     p99: _Time
@@ -86,6 +88,7 @@ class _Latency(_Strict):
             rounds=self.rounds,
             stopped_by=self.stopped_by,
             noise=self.noise,
+            statistic=self.statistic,
         )
 
 
@@ -152,8 +155,10 @@ def latency_json(latency: Latency) -> dict[str, Any]:
         "verdict": latency.verdict.value,
         "unit": "ns",
         "budget": latency.budget_ns,
+        "statistic": latency.statistic,
+        "value": latency.value_ns,
+        "interval": latency.interval and list(latency.interval),
         "median": measured.median,
-        "median_interval": latency.interval and list(latency.interval),
         "p90": measured.p90,
         "p95": measured.p95,
         "p99": measured.p99,

@@ -112,10 +112,11 @@ def _latency_rows(latency: Latency) -> list[tuple[str, str]]:
     measured, factor = latency.measurement, latency.machine
     spread = "" if factor.low is None or factor.high is None else f" ({factor.low:.3f} to {factor.high:.3f}, 95 %)"
     budget = f"budget {_ms(latency.budget_ns)}: {_WORDS[latency.verdict]}, headroom {latency.headroom_percent:+.1f} %"
+    quantiles = ", ".join(f"{name} {_ms(getattr(measured, name))}" for name in ("median", "p90", "p95", "p99"))
     expected = f"{_ms(latency.predicted_now_ns)} for the machine as it is now ({latency.error_percent:+.1f} %)"
     return [
-        ("latency", f"{_ms(measured.median)} measured median{_interval(latency.interval)}, {budget}"),
-        ("", f"p90 {_ms(measured.p90)}, p95 {_ms(measured.p95)}, p99 {_ms(measured.p99)}; {_how_measured(latency)}"),
+        ("latency", f"{_ms(latency.value_ns)} measured {latency.statistic}{_interval(latency.interval)}, {budget}"),
+        ("", f"{quantiles}; {_how_measured(latency)}"),
         ("", f"{_ms(latency.predicted.value)} predicted by the table, {expected}"),
         ("machine", f"{factor.value:.3f} times the table's latencies{spread}, by {factor.anchors} anchors"),
     ]
@@ -158,7 +159,7 @@ def _parity(report: VerificationReport) -> str:
 
 def _round_row(number: int, row: Round) -> tuple[object, ...]:
     interval = "-" if row.interval is None else f"{row.interval[0] / 1e6:.4g} to {row.interval[1] / 1e6:.4g} ms"
-    times = (_ms(row.effective_ns), _ms(row.predicted_ns), f"{row.accuracy:.2f} %", _ms(row.median_ns))
+    times = (_ms(row.effective_ns), _ms(row.predicted_ns), f"{row.accuracy:.2f} %", _ms(row.measured_ns))
     return (number, *times, interval, _WORDS[row.verdict])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -18,11 +19,12 @@ from binas_deploy.block import Piece
 from binas_deploy.conditions import Conditions
 from binas_deploy.devices import DeviceSpec
 from binas_deploy.measure import Subject, Timing, measure
-from binas_deploy.measurement import Measurement
+from binas_deploy.measurement import Measurement, Steady
 from binas_deploy.model import OnnxModel
 from binas_deploy.progress import Progress
-from binas_deploy.quality import Quality, Round
+from binas_deploy.quality import Quality
 from binas_deploy.space import SearchSpace
+from binas_deploy.steady import Round, locations
 from binas_deploy.steps.journal import Journal, JournalHeader, open_journal
 from binas_deploy.steps.networks import Network, middle_network
 from binas_deploy.steps.subjects import network_key, network_model, piece_model
@@ -140,7 +142,11 @@ class Finished:
     def _measurement(self, key: str) -> Measurement:
         rows: list[NDArray[np.int64]] = [samples[key] for samples in self.journal.rounds]
         runs = np.repeat(np.array(self.journal.round_runs), [len(row) for row in rows])
-        return Measurement(np.concatenate(rows), runs).thinned()
+        return Measurement(np.concatenate(rows), runs, steady=self._steady[key]).thinned()
+
+    @cached_property
+    def _steady(self) -> dict[str, Steady]:
+        return locations(self.journal.rounds)
 
 
 @contextmanager

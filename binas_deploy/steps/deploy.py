@@ -224,7 +224,7 @@ def _require_device(budget: Budget, spec: DeviceSpec) -> None:
 def _round_text(number: int, row: Round) -> str:
     return (
         f"round {number}: searched for {_ms(row.effective_ns)}, predicted {_ms(row.predicted_ns)}, "
-        f"measured {_ms(row.median_ns)}: {row.verdict.value}"
+        f"measured {_ms(row.measured_ns)}: {row.verdict.value}"
     )
 
 

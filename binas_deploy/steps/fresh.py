@@ -25,9 +25,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class MeasuredNetworks:
-    """``medians_ns``: of each network, in the order asked; ``quality``: of the run."""
+    """``latencies_ns``: steady, of each network in the order asked; ``quality``: of the run."""
 
-    medians_ns: tuple[float, ...]
+    latencies_ns: tuple[float, ...]
     quality: Quality
 
 
@@ -56,7 +56,7 @@ def measured_networks(
     rng = np.random.default_rng(seed)
     with open_subjects(open_device(spec), models, precision=Precision(spec.precision)) as subjects:
         measured = measure(subjects, timing=timing, rng=rng, sentinel=network_key(space, middle))
-    return MeasuredNetworks(tuple(float(np.median(measured.samples(key))) for key in keys), measured.quality)
+    return MeasuredNetworks(tuple(float(measured.steady[key].ns) for key in keys), measured.quality)
 
 
 def _in_fresh_process(function: Callable[..., T], *arguments: object) -> T:

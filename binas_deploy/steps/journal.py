@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from binas_deploy.documents import writing
 from binas_deploy.errors import InputError
-from binas_deploy.quality import Round
+from binas_deploy.steady import Round
 from binas_deploy.table import MeasuringRun
 
 JOURNAL_FORMAT: Final = "binas-deploy/profile-journal"

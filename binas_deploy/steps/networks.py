@@ -15,7 +15,6 @@ import numpy as np
 
 from binas_deploy.accuracy import UNITS_PER_POINT, AccuracyModel
 from binas_deploy.block import Block
-from binas_deploy.extremes import cheapest, dearest
 from binas_deploy.problem import Ints, LinearForm, Resource, SelectionProblem
 from binas_deploy.solvers.frontier import Frontier
 from binas_deploy.space import Architecture, SearchSpace
@@ -96,23 +95,21 @@ def held_out_networks(
 def searched_networks(
     space: SearchSpace, cost: LinearForm, accuracy: AccuracyModel | None, rng: np.random.Generator
 ) -> Iterator[Architecture]:
-    """The best networks for random budgets, evenly spread over the range of ``cost``.
+    """The best networks for random budgets, evenly spread over what they cost.
 
     By ``accuracy``, or where a space has no model by another random stand-in each time (`stand_in`). The same network
     may come twice.
     """
-    depths = tuple(stage.depths for stage in space.stages)
-    least, most = (cost.of(end(cost, depths), depths) for end in (cheapest, dearest))
 
     def front(value: LinearForm) -> Frontier:
-        return Frontier.of(SelectionProblem(depths, value, (Resource("latency", cost, most),)))
+        return Frontier.of(SelectionProblem(space.depths, value, (Resource("latency", cost, 0),)))
 
     usual = front(accuracy.value_form()) if accuracy else None
     for _ in range(_MOST_DRAWS):
         found = usual or front(stand_in(space, rng))
-        best = found.best(round(rng.uniform(least, most)))
-        if best is not None:
-            yield found.architecture(best)
+        # Between the ends of the frontier: above its top, every budget gives the same network.
+        best = found.best(round(rng.uniform(found.costs[0], found.costs[-1])))
+        yield found.architecture(best or 0)
 
 
 def stand_in(space: SearchSpace, rng: np.random.Generator) -> LinearForm:

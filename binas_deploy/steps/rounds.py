@@ -19,13 +19,13 @@ class Round:
     """One search and what came of it.
 
     It searched for ``effective_ns`` and found a network predicted to take ``predicted_ns``, with ``accuracy`` in
-    percent; measured was ``median_ns``, its 95 % interval ``interval`` (None with too few samples).
+    percent; measured was ``measured_ns``, its 95 % interval ``interval`` (None with too few samples).
     """
 
     effective_ns: int
     predicted_ns: float
     accuracy: float
-    median_ns: float
+    measured_ns: float
     interval: tuple[int, int] | None
     verdict: Verdict
 
@@ -36,7 +36,7 @@ class Round:
             effective_ns=effective_ns,
             predicted_ns=result.latency.value,
             accuracy=result.accuracy.value,
-            median_ns=latency.measurement.median,
+            measured_ns=latency.value_ns,
             interval=latency.interval,
             verdict=latency.verdict,
         )
@@ -64,6 +64,6 @@ def tightened(asked_ns: int, predicted_ns: float, latency: Latency, number: int)
     asked * (predicted / upper end of the measured interval) * (1 - MARGIN * number), and at least MARGIN below
     ``predicted_ns``, so that another network must be found.
     """
-    upper = latency.interval[1] if latency.interval else latency.measurement.p90
+    upper = latency.interval[1] if latency.interval else max(latency.value_ns, latency.measurement.p90)
     learnt = asked_ns * (predicted_ns / upper) * (1 - MARGIN * number)
     return max(1, int(min(learnt, predicted_ns * (1 - MARGIN))))

@@ -104,7 +104,7 @@ def _measured(
         for process in range(PROCESSES):
             found = measured_in_fresh_process(table.space, spec, archs, timing, seed + process)
             carried.append(_carried(table, anchors, found))
-            runs.append(_predictions(table.model.now(carried[-1]), held_out, found.medians_ns[len(anchors) :]))
+            runs.append(_predictions(table.model.now(carried[-1]), held_out, found.latencies_ns[len(anchors) :]))
             notes += [f"process {process + 1}: {text}" for text in noise_findings(found.quality.summary()) or ()]
             advance(1)
     return tuple(runs), tuple(carried), tuple(notes)
@@ -112,14 +112,14 @@ def _measured(
 
 def spread_anchors(table: LatencyTable, count: int = ANCHORS) -> list[int]:
     """Indexes of ``count`` of the table's networks, evenly spread in latency."""
-    order = sorted(range(len(table.anchors)), key=lambda index: table.anchors[index].measurement.median)
+    order = sorted(range(len(table.anchors)), key=lambda index: table.anchors[index].measurement.location)
     few = min(count, len(order))
     return [order[(2 * index + 1) * len(order) // (2 * few)] for index in range(few)]
 
 
 def _carried(table: LatencyTable, anchors: Sequence[int], found: MeasuredNetworks) -> Reconciliation:
-    then = [table.anchors[index].measurement.median for index in anchors]
-    return reconcile(then, found.medians_ns[: len(anchors)], noise=table.calibration.spreads["noise"])
+    then = [table.anchors[index].measurement.location for index in anchors]
+    return reconcile(then, found.latencies_ns[: len(anchors)], noise=table.calibration.spreads["noise"])
 
 
 def _predictions(model: CostModel, held_out: Sequence[Network], measured: Sequence[float]) -> Predictions:

@@ -12,9 +12,10 @@ import numpy as np
 from binas_deploy.bundle.latency import AnchorMedians, Latency
 from binas_deploy.bundle.manifest import Manifest
 from binas_deploy.measure import Measured, Subject, Timing, measure
-from binas_deploy.measurement import Measurement
+from binas_deploy.measurement import Measurement, samples_needed
 from binas_deploy.progress import Progress
 from binas_deploy.steps.subjects import network_key
+from binas_deploy.table.statistic import QUANTILES
 
 NETWORK_KEY: Final = "network"
 LEAST_SAMPLES: Final = 300
@@ -38,9 +39,12 @@ class Plan:
 def plan(manifest: Manifest, wanted: Timing) -> Plan:
     """At least `LEAST_SAMPLES` of the network, in a few seconds where it is fast, by what the table says of speeds.
 
+    A statistic far out, such as the p99, takes more.
+
     ``wanted`` are the device's own settings: warm-up, the most samples a visit, and the target.
     """
-    plans = [_plan(rounds, min(samples, wanted.samples_per_visit), wanted) for rounds, samples in _PLANS]
+    least = max(LEAST_SAMPLES, samples_needed(QUANTILES[manifest.asked.statistic]))
+    plans = [_plan(rounds, min(samples, wanted.samples_per_visit), wanted, least) for rounds, samples in _PLANS]
     return next((made for made in plans if _seconds(made, manifest) <= _AIM_SECONDS), plans[-1])
 
 
@@ -68,7 +72,7 @@ def measure_latency(
     return _latency(manifest, measured, [NETWORK_KEY, *(subject.key for subject in again)])
 
 
-def _plan(rounds: int, samples: int, wanted: Timing) -> Plan:
+def _plan(rounds: int, samples: int, wanted: Timing, least: int) -> Plan:
     timing = Timing(
         warmup_ms=wanted.warmup_ms,
         samples_per_visit=samples,
@@ -77,7 +81,7 @@ def _plan(rounds: int, samples: int, wanted: Timing) -> Plan:
         max_seconds=_AIM_SECONDS,
         target_interval_percent=wanted.target_interval_percent,
     )
-    return Plan(timing, max(_LEAST_VISITS, math.ceil(LEAST_SAMPLES / (rounds * samples))))
+    return Plan(timing, max(_LEAST_VISITS, math.ceil(least / (rounds * samples))))
 
 
 def _seconds(made: Plan, manifest: Manifest) -> float:
@@ -98,12 +102,13 @@ def _latency(manifest: Manifest, measured: Measured, keys: Sequence[str]) -> Lat
         rounds=measured.quality.rounds,
         stopped_by=noise.pop("stopped_by"),
         noise=noise,
+        statistic=manifest.asked.statistic,
     )
 
 
 def _medians(manifest: Manifest, measured: Measured) -> list[AnchorMedians]:
     rows = []
     for anchor in manifest.anchors:
-        samples = measured.samples(network_key(manifest.space, anchor.arch))
-        rows.append(AnchorMedians(anchor.kind, anchor.median_ns, float(np.median(samples))))
+        now = measured.steady[network_key(manifest.space, anchor.arch)]
+        rows.append(AnchorMedians(anchor.kind, anchor.median_ns, float(now.ns)))
     return rows

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -43,10 +43,8 @@ from binas_deploy.table.parts import (
     require_time,
     stated_conditions,
 )
-from binas_deploy.table.statistic import Statistic, statistic
+from binas_deploy.table.statistic import MEDIAN, Statistic, statistic
 from binas_deploy.table.terms import Source, piece_source, work_sources
-
-MEDIAN: Final = "median"
 
 __all__ = ["Anchor", "LatencyTable", "MeasuringRun", "is_skip", "measured_pieces", "table_path"]
 
@@ -293,7 +291,7 @@ def _calibrated(
     own = [piece_source(columns, locations)] if pieces else []
     networks = Networks(
         columns.design([anchor.arch for anchor in anchors]),
-        np.array([anchor.measurement.median for anchor in anchors]),
+        np.array([anchor.measurement.location for anchor in anchors]),
         tuple(anchor.kind for anchor in anchors),
     )
     return calibrate(columns, [*own, *sources], networks, statistic=MEDIAN)

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from binas_deploy.measurement import LOCATION_QUANTILE, Measurement
+from binas_deploy.measurement import Measurement
 from binas_deploy.table.labels import Label
 
 MOST_OF_ALL: Final = 0.9
@@ -80,7 +80,7 @@ class PieceChange:
     @classmethod
     def of(cls, label: Label, a: Measurement, b: Measurement, common: float) -> PieceChange:
         """Of the piece's measurements in both tables, whose common factor is ``common``."""
-        around_a, around_b = a.known_interval(LOCATION_QUANTILE), b.known_interval(LOCATION_QUANTILE)
+        around_a, around_b = a.location_interval, b.location_interval
         relative = b.location / a.location / common
         interval = None
         if around_a is not None and around_b is not None:

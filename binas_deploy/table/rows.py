@@ -10,7 +10,7 @@ from typing import Final
 
 from binas_deploy.block import Head, Piece, block_text
 from binas_deploy.errors import InputError, NotMeasuredError
-from binas_deploy.measurement import LOCATION_QUANTILE, Measurement
+from binas_deploy.measurement import Measurement
 from binas_deploy.table.labels import piece_text
 from binas_deploy.table.latency_table import LatencyTable
 from binas_deploy.table.parts import Anchor, measured_pieces
@@ -101,7 +101,7 @@ def _shape(piece: Piece, **known: str | int | float | None) -> Row:
 
 
 def _piece_times(measured: Measurement) -> Row:
-    low, high = measured.known_interval(LOCATION_QUANTILE) or (None, None)
+    low, high = measured.location_interval or (None, None)
     return {
         "samples": len(measured),
         "location_ns": measured.location,

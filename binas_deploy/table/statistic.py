@@ -17,7 +17,8 @@ from binas_deploy.estimate import Estimate
 from binas_deploy.measurement import Measurement
 from binas_deploy.table.margin import CONFIDENCE
 
-QUANTILES: Final = {"p25": 0.25, "median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+MEDIAN: Final = "median"
+QUANTILES: Final = {"p25": 0.25, MEDIAN: 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 _UNITS: Final = 10**9
 
 
@@ -51,7 +52,7 @@ def statistic(name: str, measurements: Sequence[Measurement]) -> Statistic:
             f"the {name} of a network takes at least {needed} samples, this table has {least} of some. "
             "Profile with more, or ask for the median."
         )
-    ratios = [measured.quantile(quantile) / measured.median for measured in measurements]
+    ratios = [measured.quantile(quantile) / measured.location for measured in measurements]
     return Statistic(name, _factor(ratios), tuple(ratios))
 
 

@@ -38,7 +38,7 @@ def test_quantiles_agree_with_numpy(made: Measurement, q: float) -> None:
 
 def test_statistics_are_derived_from_the_samples() -> None:
     made = measured(*range(101, 0, -1))
-    assert (made.location, made.median, made.p90, made.p95, made.p99) == (26, 51, 91, 96, 100)
+    assert (made.location, made.median, made.p90, made.p95, made.p99) == (51, 51, 91, 96, 100)
     assert len(made) == made.total == 101
 
 

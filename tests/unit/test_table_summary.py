@@ -67,7 +67,7 @@ def test_pieces_are_ranked_and_their_intervals_are_those_of_their_samples(table:
     assert [piece.location_ns for piece in summary.dearest] == locations[:4]
     widths = {}
     for key, measured in table.pieces.items():
-        low, high = measured.interval(0.25)
+        low, high = measured.interval(0.5)
         widths[key] = 100 * max(high / measured.location - 1, 1 - low / measured.location)
     assert [piece.interval_percent for piece in summary.noisiest] == pytest.approx(
         sorted(widths.values(), reverse=True)[:5]
@@ -178,7 +178,7 @@ def test_rows_of_pieces_read_back(table: LatencyTable) -> None:
         measured = table.pieces[row["key"]]
         assert float(row["location_ns"]) == measured.location
         assert (float(row["median_ns"]), float(row["p90_ns"])) == (measured.median, measured.p90)
-        assert (int(row["low_ns"]), int(row["high_ns"])) == measured.interval(0.25)
+        assert (int(row["low_ns"]), int(row["high_ns"])) == measured.interval(0.5)
         assert int(row["samples"]) == len(measured)
     stem, block, head = rows[0], rows[1], rows[-1]
     assert (stem["op"], stem["kernel"], stem["c_out"], stem["resolution"]) == ("cn", "3", "8", "8")

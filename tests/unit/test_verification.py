@@ -137,6 +137,18 @@ def test_too_few_samples_decide_nothing() -> None:
     assert "3 samples are too few" in found.reason
 
 
+def test_the_verdict_is_about_the_statistic_that_was_asked() -> None:
+    slow_tail = [480_000] * 360 + [700_000] * 40
+    median = latency(slow_tail)
+    p95 = replace(median, statistic="p95")
+    assert (median.verdict, p95.verdict) == (Verdict.PASS, Verdict.FAIL)
+    assert (median.value_ns, p95.value_ns) == (480_000, 700_000)
+    assert "the p95 of 0.7000 ms is over the budget of 0.5000 ms" in p95.reason
+    few = replace(latency(slow_tail[:50]), statistic="p99")
+    assert few.verdict is Verdict.INCONCLUSIVE
+    assert "50 samples are too few for an interval of the p99" in few.reason
+
+
 def test_the_machine_factor_is_the_median_over_the_anchors() -> None:
     ratios = [0.9, 1.0, 1.01, 1.02, 1.03, 1.04, 3.0]
     factor = MachineFactor.of([AnchorMedians("random", 1e6, 1e6 * ratio) for ratio in ratios])
