@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from binas_deploy.documents import digest, validation_message
 from binas_deploy.errors import DocumentError, InputError, MismatchError
+from binas_deploy.quantities import Quantity, parse_quantity
 
 BACK_TO_BACK: Final = "back-to-back"
+_EVERY: Final = "every "
 IDENTITY_KEYS: Final = (
     "device",
     "device_model",
@@ -30,6 +32,24 @@ IDENTITY_KEYS: Final = (
 """What every identity states, as text; a device may add keys of its own (a power mode, say)."""
 ABSENT: Final = "(not stated)"
 """Stands for a value that one side of a comparison does not state."""
+
+
+def cadence_of(period_ns: int) -> str:
+    """How calls follow one another, as text: 'every 33ms', or 'back-to-back' for a period of 0."""
+    return f"{_EVERY}{Quantity('time', period_ns).text}" if period_ns else BACK_TO_BACK
+
+
+def period_of(cadence: str) -> int:
+    """The inverse of `cadence_of`, in ns.
+
+    Raises:
+        InputError: not a cadence.
+    """
+    if cadence == BACK_TO_BACK:
+        return 0
+    if not cadence.startswith(_EVERY):
+        raise InputError(f"{cadence!r} is not a cadence; write '{BACK_TO_BACK}' or '{_EVERY}33ms'.")
+    return parse_quantity(cadence.removeprefix(_EVERY)).amount
 
 
 class ConditionsDocument(BaseModel):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from binas_deploy.adapters.base import Device, DeviceFacts
 from binas_deploy.adapters.registry import find_adapter, make_device, missing_package
 from binas_deploy.budget import RESOURCES
-from binas_deploy.conditions import BACK_TO_BACK, Conditions
+from binas_deploy.conditions import Conditions, cadence_of, period_of
 from binas_deploy.documents import validation_message
 from binas_deploy.errors import DeviceError, DocumentError, InputError
 from binas_deploy.measure import Timing
@@ -39,6 +39,7 @@ class TimingSpec(_Strict):
     max_rounds: Annotated[int, Field(ge=1, le=10_000)] = _DEFAULTS.max_rounds
     max_seconds: Annotated[float, Field(gt=0, le=7 * 86_400)] = _DEFAULTS.max_seconds
     target_interval_percent: Annotated[float, Field(gt=0, le=100)] = _DEFAULTS.target_interval_percent
+    period_ms: Annotated[float, Field(ge=0, le=3_600_000)] = _DEFAULTS.period_ms
     networks: Annotated[int, Field(ge=3, le=10_000)] = 64
 
     @model_validator(mode="after")
@@ -82,19 +83,33 @@ class DeviceSpec(_Strict):
         except ValidationError as error:
             raise InputError(f"threads = {threads!r}: give a whole number from 1 to 1024.") from error
 
+    @property
+    def cadence(self) -> str:
+        """How calls follow one another, as conditions state it."""
+        return cadence_of(round(self.timing.period_ms * 1e6))
+
+    def with_cadence(self, cadence: str | None) -> DeviceSpec:
+        """This device called in another rhythm; None keeps the file's.
+
+        Raises:
+            InputError: not a cadence, or a period over an hour.
+        """
+        return self if cadence is None else self._timed(period_ms=period_of(cadence) / 1e6)
+
+    def _timed(self, **changes: float) -> DeviceSpec:
+        try:
+            timing = TimingSpec.model_validate({**self.timing.model_dump(), **changes})
+        except ValidationError as error:
+            raise InputError(validation_message(Path("timing"), error)) from error
+        return self.model_copy(update={"timing": timing})
+
     def with_networks(self, networks: int | None) -> DeviceSpec:
         """This device with tables that rest on another number of whole networks; None keeps the file's.
 
         Raises:
             InputError: not a number of networks from 3 on.
         """
-        if networks is None:
-            return self
-        try:
-            timing = TimingSpec.model_validate({**self.timing.model_dump(), "networks": networks})
-        except ValidationError as error:
-            raise InputError(f"networks = {networks!r}: give a whole number from 3 to 10,000.") from error
-        return self.model_copy(update={"timing": timing})
+        return self if networks is None else self._timed(networks=networks)
 
     def with_seconds(self, seconds: float | None) -> DeviceSpec:
         """This device measured for at most so long; None keeps the file's limit.
@@ -102,13 +117,7 @@ class DeviceSpec(_Strict):
         Raises:
             InputError: not above 0, or more than a week.
         """
-        if seconds is None:
-            return self
-        try:
-            timing = TimingSpec.model_validate({**self.timing.model_dump(), "max_seconds": seconds})
-        except ValidationError as error:
-            raise InputError(f"a time of {seconds:g} s: give more than 0 and at most a week.") from error
-        return self.model_copy(update={"timing": timing})
+        return self if seconds is None else self._timed(max_seconds=seconds)
 
     def timing_rule(self) -> Timing:
         """The file's ``[timing]`` as the measuring core takes it."""
@@ -181,7 +190,7 @@ def device_conditions(spec: DeviceSpec, facts: DeviceFacts) -> Conditions:
     Raises:
         DeviceError: the device leaves out a key of the identity.
     """
-    asked = {"device": spec.name, "precision": spec.precision, "batch": str(spec.batch), "cadence": BACK_TO_BACK}
+    asked = {"device": spec.name, "precision": spec.precision, "batch": str(spec.batch), "cadence": spec.cadence}
     try:
         return Conditions({**facts.identity, **asked}, facts.context)
     except InputError as error:

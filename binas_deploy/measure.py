@@ -38,7 +38,8 @@ class Timing:
     ``warmup_ms`` and ``samples_per_visit`` hold for one visit; a subject whose samples would take longer than
     ``visit_ms`` gets fewer (at least 2, the same in every round), so that more rounds fit. At least ``min_rounds``
     are measured; after that, measuring stops at ``max_rounds``, after ``max_seconds``, or once the 95 % interval of
-    every subject's location lies within ``target_interval_percent`` of it.
+    every subject's location lies within ``target_interval_percent`` of it. ``period_ms``: from the start of one call to
+    that of the next, as a camera calls a network; 0 is back to back.
     """
 
     warmup_ms: float = 1.0
@@ -48,15 +49,22 @@ class Timing:
     max_rounds: int = 80
     max_seconds: float = 60.0
     target_interval_percent: float = 1.0
+    period_ms: float = 0.0
 
     def samples_of_visit(self, latency_ns: float) -> int:
         """How many samples of a subject of this latency one visit takes."""
         least = min(_LEAST_SAMPLES, self.samples_per_visit)
-        return max(least, min(self.samples_per_visit, int(self.visit_ms * 1e6 / latency_ns)))
+        return max(least, min(self.samples_per_visit, int(self.visit_ms * 1e6 / self._call_ns(latency_ns))))
 
     def visit_ns(self, latency_ns: float) -> float:
         """How long a visit to a subject of this latency takes."""
-        return max(self.warmup_ms * 1e6, latency_ns) + self.samples_of_visit(latency_ns) * latency_ns
+        call = self._call_ns(latency_ns)
+        warming = call if self.period_ms else max(self.warmup_ms * 1e6, latency_ns)
+        return warming + self.samples_of_visit(latency_ns) * call
+
+    def _call_ns(self, latency_ns: float) -> float:
+        """From one call to the next."""
+        return max(latency_ns, self.period_ms * 1e6)
 
 
 @dataclass(frozen=True)
@@ -180,12 +188,27 @@ def _round(order: Sequence[Subject], timing: Timing, counts: dict[str, int]) -> 
 
 def _visit(subject: Subject, timing: Timing, counts: dict[str, int]) -> Samples:
     with subject.open() as executable:
+        if timing.period_ms:
+            return _visit_in_rhythm(executable, subject, timing, counts)
         _warm_up(executable, subject, timing)
         # Settled once: were it settled anew, slow moments would get fewer samples than fast ones.
         if subject.key not in counts:
             latency = _sample(executable, subject, _LEAST_SAMPLES).min()
             counts[subject.key] = timing.samples_of_visit(int(latency))
         return _sample(executable, subject, counts[subject.key])
+
+
+def _visit_in_rhythm(executable: Executable, subject: Subject, timing: Timing, counts: dict[str, int]) -> Samples:
+    """Single calls, a period apart. The first is not counted: the subject before has left its traces."""
+    if subject.key not in counts:
+        latency = _sample(executable, subject, _LEAST_SAMPLES).min()
+        counts[subject.key] = timing.samples_of_visit(int(latency))
+    begin, found = time.perf_counter(), []
+    for index in range(1 + counts[subject.key]):
+        # From the start, not from the last call: a late call does not put off those after it.
+        time.sleep(max(0.0, begin + (index + 1) * timing.period_ms / 1e3 - time.perf_counter()))
+        found.append(_sample(executable, subject, 1))
+    return np.concatenate(found[1:])
 
 
 def _warm_up(executable: Executable, subject: Subject, timing: Timing) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from binas_deploy.cli.options import (
     data_option,
     device_option,
     no_accuracy_option,
+    period_option,
     seed_option,
     solver_option,
     space_option,
@@ -36,6 +38,7 @@ from binas_deploy.cli.options import (
 )
 @space_option
 @threads_option
+@period_option
 @supernet_option
 @accuracy_option
 @table_option
@@ -51,6 +54,7 @@ def command(
     budget_texts: tuple[str, ...],
     space: str,
     threads: int | None,
+    cadence: str | None,
     supernet: Path | None,
     accuracy: Path | None,
     table: Path | None,
@@ -68,9 +72,9 @@ def command(
     from binas_deploy.devices import load_device_spec
     from binas_deploy.space_file import load_space
 
-    asked = [Budget.parse(text) for text in budget_texts]
     workspace = session.workspace
-    chosen, spec = load_space(space), load_device_spec(device, workspace)
+    chosen, spec = load_space(space), load_device_spec(device, workspace).with_cadence(cadence)
+    asked = [replace(Budget.parse(text), cadence=spec.cadence) for text in budget_texts]
     from binas_deploy.cli.bundle_report import deployment_text
     from binas_deploy.steps.deploy import deploy
 

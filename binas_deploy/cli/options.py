@@ -129,6 +129,24 @@ confidence_option = click.option(
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Hold the budget with this confidence: bound the prediction from above  [default: take it as it is].",
 )
+
+
+def _to_cadence(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    from binas_deploy.conditions import cadence_of
+    from binas_deploy.quantities import parse_quantity
+
+    return cadence_of(parse_quantity(value).amount)
+
+
+period_option = click.option(
+    "--period",
+    "cadence",
+    callback=_to_cadence,
+    metavar="QUANTITY",
+    help="Call the network once in so long, as a camera does: 33ms  [default: the device's, back to back].",
+)
 threads_option = click.option("--threads", type=click.IntRange(1, 1024), help="Threads  [default: the device's].")
 accelerator_option = click.option(
     "--accelerator",

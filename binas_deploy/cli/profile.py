@@ -11,6 +11,7 @@ from binas_deploy.cli.options import (
     common,
     device_option,
     from_option,
+    period_option,
     seed_option,
     space_option,
     threads_option,
@@ -21,6 +22,7 @@ from binas_deploy.cli.options import (
 @device_option()
 @space_option
 @threads_option
+@period_option
 @click.option(
     "--time", "limit", metavar="QUANTITY", help="Measure for at most so long, such as 60s  [default: the device's]."
 )
@@ -38,6 +40,7 @@ def command(
     device: str,
     space: str,
     threads: int | None,
+    cadence: str | None,
     limit: str | None,
     networks: int | None,
     sources: tuple[Path, ...],
@@ -59,7 +62,7 @@ def command(
 
     workspace = session.workspace
     seconds = parse_quantity(limit).amount / 1e9 if limit else None
-    spec = load_device_spec(device, workspace).with_seconds(seconds)
+    spec = load_device_spec(device, workspace).with_seconds(seconds).with_cadence(cadence)
     path, table = profile(
         load_space(space),
         spec,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+from click.core import ParameterSource
 
 from binas_deploy.cli.options import (
     PATH,
@@ -16,6 +17,7 @@ from binas_deploy.cli.options import (
     common,
     confidence_option,
     device_option,
+    period_option,
     seed_option,
     solver_option,
     space_option,
@@ -25,6 +27,7 @@ from binas_deploy.cli.options import (
 
 if TYPE_CHECKING:
     from binas_deploy.budget import Budget
+    from binas_deploy.devices import DeviceSpec
     from binas_deploy.resources import Setting
     from binas_deploy.space import SearchSpace
     from binas_deploy.table import LatencyTable
@@ -54,6 +57,7 @@ Examples:
 @statistic_option
 @confidence_option
 @threads_option
+@period_option
 @accuracy_option
 @click.option(
     "--table",
@@ -75,6 +79,7 @@ def command(
     statistic: str,
     confidence: float | None,
     threads: int | None,
+    cadence: str | None,
     accuracy: Path | None,
     table_paths: tuple[Path, ...],
     output: Path,
@@ -87,12 +92,13 @@ def command(
     Uses a latency table that is there and measures nothing; 'profile' makes one. What is computed needs no table.
     """
     from binas_deploy.budget import Budget
+    from binas_deploy.conditions import BACK_TO_BACK
     from binas_deploy.problem import Limits
     from binas_deploy.quantities import parse_quantity
     from binas_deploy.shipped import accuracy_path
     from binas_deploy.space_file import load_space
 
-    budgets = [replace(Budget.parse(text), statistic=statistic, confidence=confidence) for text in budget_texts]
+    parsed = [Budget.parse(text) for text in budget_texts]
     limits = Limits(parse_quantity(time_limit).amount / 1e9)
     chosen = load_space(space)
     model_path = accuracy_path(chosen, accuracy)
@@ -101,8 +107,11 @@ def command(
     from binas_deploy.steps.asked import require_answerable
     from binas_deploy.steps.search import search
 
-    require_answerable(budgets)
-    tables = _tables(session, chosen, budgets, device, threads, table_paths)
+    require_answerable(parsed)
+    tables = _tables(session, chosen, parsed, _Device(device, threads, cadence), table_paths)
+    # What a table was measured for is what is asked, unless it is said.
+    calls = cadence or (tables[0].conditions.identity["cadence"] if tables else BACK_TO_BACK)
+    budgets = [replace(budget, statistic=statistic, confidence=confidence, cadence=calls) for budget in parsed]
     result = search(
         chosen,
         accuracy=AccuracyModel.load(model_path),
@@ -118,31 +127,54 @@ def command(
     session.show(search_text(result, output))
 
 
+@dataclass(frozen=True)
+class _Device:
+    """Which one was asked for, and how it is to run."""
+
+    name: str
+    threads: int | None
+    cadence: str | None
+
+    def spec(self, name: str, workspace: Path) -> DeviceSpec:
+        """The file of the device called ``name``, run in this way."""
+        from binas_deploy.devices import load_device_spec
+
+        return load_device_spec(name, workspace).with_threads(self.threads).with_cadence(self.cadence)
+
+
 def _tables(
-    session: Session,
-    space: SearchSpace,
-    budgets: list[Budget],
-    device: str,
-    threads: int | None,
-    paths: tuple[Path, ...],
+    session: Session, space: SearchSpace, budgets: list[Budget], device: _Device, paths: tuple[Path, ...]
 ) -> list[LatencyTable]:
     """One for each budget of latency: the one given for it, else that of its device."""
     from binas_deploy.budget import LATENCY
-    from binas_deploy.devices import load_device_spec
     from binas_deploy.errors import InputError
-    from binas_deploy.steps.given_table import given_table
     from binas_deploy.steps.tables import find_table
 
     workspace = session.workspace
-    asked = [budget for budget in budgets if budget.resource == LATENCY]
-    specs = [load_device_spec(budget.device or device, workspace) for budget in asked]
+    names = [budget.device or device.name for budget in budgets if budget.resource == LATENCY]
     if not paths:
-        return [find_table(space, spec, workspace=workspace, threads=threads)[1] for spec in specs]
-    if len(paths) != len(specs):
+        return [find_table(space, device.spec(name, workspace), workspace=workspace)[1] for name in names]
+    if len(paths) != len(names):
         raise InputError(
-            f"{len(specs)} budget(s) of latency and {len(paths)} --table; give one table for each, in that order."
+            f"{len(names)} budget(s) of latency and {len(paths)} --table; give one table for each, in that order."
         )
-    return [given_table(path, space, spec, threads=threads) for path, spec in zip(paths, specs, strict=True)]
+    said = click.get_current_context().get_parameter_source("device") is ParameterSource.COMMANDLINE
+    wanted = [budget.device or (device.name if said else None) for budget in budgets if budget.resource == LATENCY]
+    return [_given(path, space, name, device, workspace) for path, name in zip(paths, wanted, strict=True)]
+
+
+def _given(path: Path, space: SearchSpace, name: str | None, device: _Device, workspace: Path) -> LatencyTable:
+    """A table that is named says itself of which device it is. One without a device file was measured elsewhere."""
+    from binas_deploy.devices import device_files
+    from binas_deploy.steps.given_table import given_table
+    from binas_deploy.table import LatencyTable
+
+    table = LatencyTable.load(path)
+    name = name or table.device
+    if name == table.device and name not in device_files(workspace):
+        table.require_space(space, str(path))
+        return table
+    return given_table(path, space, device.spec(name, workspace))
 
 
 def _setting(session: Session, device: str) -> Setting:

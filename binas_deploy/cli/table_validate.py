@@ -13,6 +13,7 @@ from binas_deploy.cli.options import (
     accuracy_option,
     common,
     device_option,
+    period_option,
     seed_option,
     space_option,
     table_option,
@@ -31,6 +32,7 @@ VALIDATION_KIND: Final = "table-validation"
 @device_option()
 @space_option
 @threads_option
+@period_option
 @table_option
 @accuracy_option
 @click.option(
@@ -48,6 +50,7 @@ def command(
     device: str,
     space: str,
     threads: int | None,
+    cadence: str | None,
     table: Path | None,
     accuracy: Path | None,
     networks: int,
@@ -69,7 +72,7 @@ def command(
     if plot is not None:
         require_pictures()
     workspace, chosen = session.workspace, load_space(space)
-    spec = load_device_spec(device, workspace).with_threads(threads)
+    spec = load_device_spec(device, workspace).with_threads(threads).with_cadence(cadence)
     found = given_table(table, chosen, spec) if table else find_table(chosen, spec, workspace=workspace)[1]
     result = validate(
         found, spec, accuracy=_accuracy(chosen, accuracy), networks=networks, seed=seed, progress=session.progress

@@ -50,6 +50,11 @@ class Job:
         """To be measured alone."""
         return () if self.sources else measured_pieces(self.space)
 
+    @property
+    def in_rhythm(self) -> bool:
+        """Whether networks are called once in a period and not back to back."""
+        return self.spec.timing.period_ms > 0
+
     def piece_models(self) -> dict[str, OnnxModel]:
         """The pieces by key."""
         return {piece.key: piece_model(piece, self.spec.batch) for piece in self.pieces}
@@ -62,9 +67,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Campaign:
-    """The pieces of the job and ``networks``, journaled at ``path``."""
+    """``pieces`` and ``networks``, journaled at ``path``."""
 
     job: Job
+    pieces: tuple[Piece, ...]
     networks: tuple[Network, ...]
     timing: Timing
     path: Path
@@ -93,7 +99,7 @@ class Campaign:
         return Finished(self, journal, measured.quality)
 
     def _journal(self, progress: Progress) -> Journal:
-        pieces = [piece.key for piece in self.job.pieces]
+        pieces = [piece.key for piece in self.pieces]
         header = JournalHeader(
             conditions=dict(self.job.conditions.identity),
             space=self.job.space.fingerprint,
@@ -116,37 +122,45 @@ class Finished:
     journal: Journal
     quality: Quality
 
-    def table(self) -> LatencyTable:
-        """What it measured, calibrated."""
-        job = self.campaign.job
-        anchors = [
-            Anchor(network.arch, network.kind, self._measurement(network_key(job.space, network.arch)))
-            for network in self.campaign.networks
+    def runs(self, first: int = 0) -> list[MeasuringRun]:
+        """Its measuring runs, with ids from ``first`` on; the last one says how good it was."""
+        said = [run.host for run in self.journal.runs]
+        said[-1] = {**said[-1], **self.quality.summary()}
+        return [
+            MeasuringRun(first + run.id, run.started, host) for run, host in zip(self.journal.runs, said, strict=True)
         ]
-        return LatencyTable.build(
-            space=job.space,
-            device=job.spec.name,
-            conditions=job.conditions,
-            created=now(),
-            runs=self._runs(),
-            pieces={piece.key: self._measurement(piece.key) for piece in job.pieces},
-            anchors=anchors,
-            sources=[table.source for table in job.sources],
-            simulated=job.facts.simulated,
-        )
 
-    def _runs(self) -> list[MeasuringRun]:
-        last = self.journal.runs[-1]
-        return [*self.journal.runs[:-1], MeasuringRun(last.id, last.started, {**last.host, **self.quality.summary()})]
-
-    def _measurement(self, key: str) -> Measurement:
+    def measurement(self, key: str, first: int = 0) -> Measurement:
+        """All samples of a piece or network, with where it lies."""
         rows: list[NDArray[np.int64]] = [samples[key] for samples in self.journal.rounds]
-        runs = np.repeat(np.array(self.journal.round_runs), [len(row) for row in rows])
+        runs = first + np.repeat(np.array(self.journal.round_runs), [len(row) for row in rows])
         return Measurement(np.concatenate(rows), runs, steady=self._steady[key]).thinned()
 
     @cached_property
     def _steady(self) -> dict[str, Steady]:
         return locations(self.journal.rounds)
+
+
+def table_of(alone: Finished | None, whole: Finished) -> LatencyTable:
+    """The table of the pieces in ``alone`` (None: of none) and the networks in ``whole``; both may be the same."""
+    job = whole.campaign.job
+    apart = alone is not None and alone is not whole
+    first = len(alone.journal.runs) if alone is not None and apart else 0
+    anchors = [
+        Anchor(network.arch, network.kind, whole.measurement(network_key(job.space, network.arch), first))
+        for network in whole.campaign.networks
+    ]
+    return LatencyTable.build(
+        space=job.space,
+        device=job.spec.name,
+        conditions=job.conditions,
+        created=now(),
+        runs=[*(alone.runs() if alone is not None and apart else []), *whole.runs(first)],
+        pieces={piece.key: alone.measurement(piece.key) for piece in alone.campaign.pieces} if alone else {},
+        anchors=anchors,
+        sources=[table.source for table in job.sources],
+        simulated=job.facts.simulated,
+    )
 
 
 @contextmanager

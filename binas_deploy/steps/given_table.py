@@ -32,4 +32,5 @@ def _wanted(spec: DeviceSpec, table: LatencyTable) -> Conditions:
         return device_conditions(spec, open_device(spec).facts())
     except (DeviceError, MissingExtraError):
         asked = {"device": spec.name, "precision": spec.precision, "batch": spec.batch, "threads": spec.threads}
+        asked["cadence"] = spec.cadence
         return Conditions({**table.conditions.identity, **{key: str(value) for key, value in asked.items()}}, {})

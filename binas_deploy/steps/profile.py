@@ -6,7 +6,7 @@ what a table will be used for, and what it must be calibrated on. Then all are m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -24,13 +24,15 @@ from binas_deploy.progress import SILENT, Progress
 from binas_deploy.quality import Quality, noise_findings
 from binas_deploy.shipped import shipped_file
 from binas_deploy.space import SearchSpace
-from binas_deploy.steps.campaign import Campaign, Job
+from binas_deploy.steps.campaign import Campaign, Finished, Job, table_of
 from binas_deploy.steps.networks import Network, further_networks, scouting_networks
 from binas_deploy.steps.subjects import open_subjects
 from binas_deploy.steps.tables import find_table, table_lock, valid_table, workspace_table
 from binas_deploy.table import LatencyTable
 
 __all__ = ["find_table", "profile"]
+
+_Load = Callable[[dict[str, OnnxModel]], list[Subject]]
 
 SCOUTING_ROUNDS: Final = 4
 LEAST_NETWORKS: Final = 24
@@ -92,23 +94,34 @@ def _measured_table(job: Job, path: Path, progress: Progress) -> LatencyTable:
             precision = Precision(job.spec.precision)
             return stack.enter_context(open_subjects(job.device, models, precision=precision, progress=progress))
 
-        if job.sources:
-            scouted, networks = None, _by_sources(job)
-            subjects = loaded(job.network_models(networks))
-        else:
-            scouts = scouting_networks(job.space, job.seed)
-            subjects = loaded(job.piece_models() | job.network_models(scouts))
-            scouted = _campaign(job, path, scouts, scouting=True).run(subjects, progress)
-            networks = (*scouts, *_further(job, scouts, scouted.table()))
-            subjects += loaded(job.network_models(networks[len(scouts) :]))
-        finished = _campaign(job, path, networks).run(subjects, progress)
-    table = finished.table()
+        measure_all = _networks_alone if job.sources else _pieces_and_networks
+        table, campaigns = measure_all(job, path, loaded, progress)
     table.save(path)
-    for campaign in (finished, scouted):
-        if campaign is not None:
-            campaign.journal.remove()
-    _note_quality(finished.quality, progress)
+    for campaign in campaigns:
+        campaign.journal.remove()
+    _note_quality(campaigns[-1].quality, progress)
     return table
+
+
+def _networks_alone(job: Job, path: Path, loaded: _Load, progress: Progress) -> tuple[LatencyTable, list[Finished]]:
+    networks = _by_sources(job)
+    finished = _whole(job, path, networks).run(loaded(job.network_models(networks)), progress)
+    return table_of(None, finished), [finished]
+
+
+def _pieces_and_networks(
+    job: Job, path: Path, loaded: _Load, progress: Progress
+) -> tuple[LatencyTable, list[Finished]]:
+    scouts = scouting_networks(job.space, job.seed)
+    subjects = loaded(job.piece_models() | job.network_models(scouts))
+    alone, known = subjects[: len(job.pieces)], subjects[len(job.pieces) :]
+    scouted = _scouting(job, path, scouts).run(subjects, progress)
+    further = _further(job, scouts, table_of(scouted, scouted))
+    known += loaded(job.network_models(further))
+    whole = _whole(job, path, (*scouts, *further))
+    # In a rhythm the pieces stay as they are: alone and back to back they are the model's start, no more.
+    finished = whole.run(known if job.in_rhythm else [*alone, *known], progress)
+    return table_of(scouted if job.in_rhythm else finished, finished), [scouted, finished]
 
 
 def _by_sources(job: Job) -> tuple[Network, ...]:
@@ -121,14 +134,20 @@ def _by_sources(job: Job) -> tuple[Network, ...]:
     return (*ends, *more)
 
 
-def _campaign(job: Job, path: Path, networks: tuple[Network, ...], *, scouting: bool = False) -> Campaign:
-    timing = job.spec.timing_rule()
-    if not scouting:
-        label = f"measuring {len(networks)} networks and {len(job.pieces)} pieces"
-        return Campaign(job, networks, timing, path.with_name(f"{path.name}.journal"), label)
+def _whole(job: Job, path: Path, networks: tuple[Network, ...]) -> Campaign:
+    """All that the table rests on, but for the pieces where networks are called in a rhythm."""
+    pieces = () if job.in_rhythm else job.pieces
+    label = f"measuring {len(networks)} networks and {len(pieces)} pieces"
+    return Campaign(job, pieces, networks, job.spec.timing_rule(), path.with_name(f"{path.name}.journal"), label)
+
+
+def _scouting(job: Job, path: Path, scouts: tuple[Network, ...]) -> Campaign:
+    """Back to back: a few rounds, or as many as it takes where no others of the pieces follow."""
+    timing = replace(job.spec.timing_rule(), period_ms=0.0)
     rounds = min(SCOUTING_ROUNDS, timing.max_rounds)
-    short = replace(timing, min_rounds=rounds, max_rounds=rounds)
-    return Campaign(job, networks, short, path.with_name(f"{path.name}.scouting.journal"), "scouting")
+    if not job.in_rhythm:
+        timing = replace(timing, min_rounds=rounds, max_rounds=rounds)
+    return Campaign(job, job.pieces, scouts, timing, path.with_name(f"{path.name}.scouting.journal"), "scouting")
 
 
 def _further(job: Job, scouts: tuple[Network, ...], scouted: LatencyTable) -> tuple[Network, ...]:
@@ -152,7 +171,7 @@ def _affordable(job: Job, table: LatencyTable) -> int:
     By the scouts' latencies alone, so that a run that goes on after a kill comes to the same number.
     """
     timing = job.spec.timing_rule()
-    pieces = sum(timing.visit_ns(piece.median) for piece in table.pieces.values())
+    pieces = 0.0 if job.in_rhythm else sum(timing.visit_ns(piece.median) for piece in table.pieces.values())
     network = float(np.mean([timing.visit_ns(anchor.measurement.median) for anchor in table.anchors]))
     fitting = int((timing.max_seconds * 1e9 / timing.min_rounds - pieces) / network)
     return min(job.spec.timing.networks, max(LEAST_NETWORKS, fitting))

@@ -10,7 +10,7 @@ from typing import Final
 
 import filelock
 
-from binas_deploy.conditions import Conditions
+from binas_deploy.conditions import Conditions, period_of
 from binas_deploy.devices import DeviceSpec, device_conditions, open_device
 from binas_deploy.documents import writing
 from binas_deploy.errors import (
@@ -21,6 +21,7 @@ from binas_deploy.errors import (
     MissingExtraError,
     NotMeasuredError,
 )
+from binas_deploy.quantities import Quantity
 from binas_deploy.space import SearchSpace
 from binas_deploy.table import LatencyTable, table_path
 from binas_deploy.workspace import builtin_folder
@@ -145,6 +146,8 @@ def _only_table(
 
 def _nothing_measured(space: SearchSpace, spec: DeviceSpec) -> str:
     command = f"binas-deploy profile --device {spec.name} --space {space.name} --threads {spec.threads}"
+    if period := period_of(spec.cadence):
+        command += f" --period {Quantity('time', period).text}"
     return f"no latency table of device '{spec.name}' for space '{space.name}' under these conditions. Run: {command}."
 
 

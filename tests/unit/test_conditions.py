@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from binas_deploy.conditions import IDENTITY_KEYS, Conditions
+from binas_deploy.conditions import BACK_TO_BACK, IDENTITY_KEYS, Conditions, cadence_of, period_of
 from binas_deploy.errors import DocumentError, InputError, MismatchError
 
 IDENTITY = {key: f"{key} value" for key in IDENTITY_KEYS} | {"threads": "1", "batch": "1"}
@@ -100,3 +100,16 @@ def test_json_round_trips(extra: dict[str, str], context: dict[str, str]) -> Non
 def test_a_malformed_document_is_refused_naming_the_field(document: Any, finding: str) -> None:
     with pytest.raises(DocumentError, match=f"(?s)table.json.*{finding}"):
         Conditions.from_json(document, Path("table.json"))
+
+
+@given(st.integers(1, 3_600 * 10**9))
+def test_a_cadence_reads_back(period: int) -> None:
+    assert period_of(cadence_of(period)) == period
+
+
+def test_back_to_back_has_no_period() -> None:
+    assert cadence_of(0) == BACK_TO_BACK
+    assert period_of(BACK_TO_BACK) == 0
+    for text in ("", "33ms", "every", "every 33", "every -1ms"):
+        with pytest.raises(InputError):
+            period_of(text)

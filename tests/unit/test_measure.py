@@ -313,3 +313,18 @@ def test_load_that_cannot_be_read_is_unknown(monkeypatch: pytest.MonkeyPatch) ->
     quality = run({"a": Scripted()}).quality
     assert quality.contention is None
     assert "contention_cpus" not in quality.summary()
+
+
+def test_calls_in_a_rhythm_are_single_and_the_first_does_not_count() -> None:
+    executable = Scripted(lambda call: 1000 + call)
+    timing = Timing(samples_per_visit=3, visit_ms=20.0, min_rounds=2, max_rounds=2, period_ms=0.5)
+    found = run({"a": executable}, timing)
+    assert executable.asked == [2, 1, 1, 1, 1, 1, 1, 1, 1]  # two settle how many fit, once
+    assert found.samples("a").tolist() == [1003, 1004, 1005, 1007, 1008, 1009]
+
+
+def test_a_period_sets_how_long_a_visit_takes() -> None:
+    camera = Timing(warmup_ms=1.0, samples_per_visit=8, visit_ms=100.0, period_ms=33.0)
+    assert camera.samples_of_visit(5e6) == 3
+    assert camera.visit_ns(5e6) == 4 * 33e6
+    assert camera.visit_ns(50e6) == 3 * 50e6  # slower than the period: as fast as it goes, two samples at least

@@ -213,6 +213,22 @@ def test_a_kill_while_scouting_is_continued_too(tiny_space: SearchSpace, tmp_pat
     assert [anchor.kind for anchor in table.anchors] == [anchor.kind for anchor in usual.anchors]
 
 
+def test_in_a_rhythm_the_pieces_are_back_to_back_and_the_networks_are_not(
+    tiny_space: SearchSpace, tmp_path: Path
+) -> None:
+    spec = SPEC.with_cadence("every 0.2ms")
+    path, table = profile(tiny_space, spec, workspace=tmp_path)
+    usual, other = run(tiny_space, tmp_path)
+    assert path != usual  # another identity
+    assert table.conditions.identity["cadence"] == "every 0.2ms"
+    assert [run.id for run in table.runs] == [0, 1]
+    assert {int(run) for piece in table.pieces.values() for run in piece.runs} == {0}
+    assert {int(run) for anchor in table.anchors for run in anchor.measurement.runs} == {1}
+    with pytest.raises(MismatchError, match=r"cadence: table every 0\.2ms, asked back-to-back"):
+        table.conditions.require_same_identity(other.conditions)
+    assert not list(path.parent.glob("*.journal"))
+
+
 def test_slow_networks_are_fewer_but_never_too_few(tiny_space: SearchSpace, tmp_path: Path) -> None:
     timing = TimingSpec(min_rounds=2, max_rounds=2, max_seconds=1e-6, networks=40)
     spec = SPEC.model_copy(update={"timing": timing})
