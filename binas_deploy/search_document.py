@@ -52,6 +52,7 @@ class _Latency(_Strict):
     confidence: Annotated[float, Field(gt=0, lt=1)] | None
     most_predicted_ns: _Whole
     predicted: EstimateDocument
+    as_made: EstimateDocument
     table_digest: _Digest
     simulated: bool
     every_network_meets_it: bool

@@ -36,7 +36,8 @@ class LatencyAnswer:
 
     ``budget`` is its text without the device (``0.5ms``), ``limit_ns`` the same as a number. ``simulated``: no clock
     measured the table. ``every_network_meets_it``: the budget excludes nothing. With a ``confidence``, the upper bound
-    of the prediction is within the limit: at most ``most_predicted_ns`` was to be predicted.
+    of the prediction is within the limit: at most ``most_predicted_ns`` was to be predicted. ``as_made``: the
+    prediction for the machine as it was when the table was made, the same unless the table was carried over.
     """
 
     budget: str
@@ -47,6 +48,7 @@ class LatencyAnswer:
     confidence: float | None
     most_predicted_ns: int
     predicted: Estimate
+    as_made: Estimate
     table_digest: str
     simulated: bool
     every_network_meets_it: bool
@@ -194,7 +196,10 @@ def _from_document(document: ResultDocument, path: Path) -> SearchResult:
         space=space,
         architecture=_network(space, document.architecture, path),
         latencies=tuple(
-            LatencyAnswer(**{**row.model_dump(), "predicted": row.predicted.estimate()}) for row in document.latencies
+            LatencyAnswer(
+                **{**row.model_dump(), "predicted": row.predicted.estimate(), "as_made": row.as_made.estimate()}
+            )
+            for row in document.latencies
         ),
         computed=tuple(ComputedAnswer(**row.model_dump()) for row in document.computed),
         footprint=Footprint(**document.footprint.model_dump()),
@@ -223,7 +228,8 @@ def _network(space: SearchSpace, stated: NetworkDocument, path: Path) -> Archite
 
 
 def _latency_json(answer: LatencyAnswer) -> dict[str, Any]:
-    return {**vars(answer), "predicted": _estimate_json(answer.predicted)}
+    estimates = {name: _estimate_json(getattr(answer, name)) for name in ("predicted", "as_made")}
+    return {**vars(answer), **estimates}
 
 
 def _estimate_json(estimate: Estimate) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from binas_deploy.errors import InputError
+
 _CPUINFO: Final = Path("/proc/cpuinfo")
 _CPU_FOLDER: Final = Path("/sys/devices/system/cpu")
 _THERMAL: Final = Path("/sys/class/thermal/thermal_zone0/temp")
@@ -32,6 +34,20 @@ def cpu_model() -> str:
 def usable_cpus() -> int:
     """How many logical CPUs this process may run on."""
     return len(_allowed()) or os.cpu_count() or 1
+
+
+def require_threads(threads: int) -> None:
+    """Refuse more threads than this process has CPUs: they would wait for one another.
+
+    Raises:
+        InputError: there are more.
+    """
+    usable = usable_cpus()
+    if threads > usable:
+        raise InputError(
+            f"{threads} threads asked, this process may use {usable} CPUs. Lower 'threads' in the device's "
+            "file or with --threads."
+        )
 
 
 def affinity() -> str:

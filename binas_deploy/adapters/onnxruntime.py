@@ -50,12 +50,8 @@ class OnnxRuntimeDevice:
             MissingExtraError: onnxruntime is not installed.
             InputError: more threads than this process may use.
         """
-        usable, version = host.usable_cpus(), _version()
-        if self._threads > usable:
-            raise InputError(
-                f"{self._threads} threads asked, this process may use {usable} CPUs. Lower 'threads' in the device's "
-                "file or with --threads."
-            )
+        version = _version()
+        host.require_threads(self._threads)
         identity = {
             "device_model": host.cpu_model(),
             "runtime": "onnxruntime",

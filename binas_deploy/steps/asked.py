@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from binas_deploy.budget import LATENCY, Budget
@@ -16,6 +16,7 @@ from binas_deploy.space import Architecture, SearchSpace
 from binas_deploy.table import LatencyTable
 from binas_deploy.table.cost_model import CostModel
 from binas_deploy.table.margin import CONFIDENCE
+from binas_deploy.table.reconcile import Reconciliation
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class AskedLatency(Asked):
 
     table: LatencyTable
     model: CostModel
+    as_made: CostModel
 
     @property
     def limit(self) -> int:
@@ -68,11 +70,11 @@ class AskedLatency(Asked):
         """What was asked, the least that is predicted, and the network that reaches it."""
         arch = self.need.least()
         least = self.need.amount(arch)
-        held = self.budget.confidence
+        held, now = self.budget.confidence, "" if self.model is self.as_made else f", {self.model.state},"
         bound = f", which with confidence {held:g} allows a prediction of {format_quantity(self.limit)}" if held else ""
         return (
             f"{format_quantity(self.budget.limit)} asked on device '{self.table.device}'{bound}; the least that a "
-            f"network of space '{space.name}' is predicted to take is {format_quantity(least)} ({least} ns), by "
+            f"network of space '{space.name}' is predicted to take{now} is {format_quantity(least)} ({least} ns), by "
             f"{space.text(arch)}. Ask for at least that, or use a space with smaller networks."
         )
 
@@ -87,6 +89,7 @@ class AskedLatency(Asked):
             confidence=self.budget.confidence,
             most_predicted_ns=self.limit,
             predicted=self.model.predict(arch, self.budget.confidence or CONFIDENCE),
+            as_made=self.as_made.predict(arch, self.budget.confidence or CONFIDENCE),
             table_digest=self.table.digest,
             simulated=self.table.simulated,
             every_network_meets_it=self.excludes_nothing,
@@ -155,9 +158,12 @@ def latency_and_computed(budgets: Sequence[Budget]) -> tuple[Budget, tuple[Budge
 
 
 def asked_latencies(
-    space: SearchSpace, budgets: Sequence[Budget], tables: Sequence[LatencyTable]
+    space: SearchSpace,
+    budgets: Sequence[Budget],
+    tables: Sequence[LatencyTable],
+    carried: Mapping[str, Reconciliation],
 ) -> tuple[AskedLatency, ...]:
-    """The budgets of latency, each with the one table that it is about.
+    """The budgets of latency, each with the one table that it is about, ``carried`` over by device to the machine now.
 
     Raises:
         InputError: no table or several for a budget, or several budgets for a table.
@@ -169,11 +175,13 @@ def asked_latencies(
             raise InputError(f"device '{device}' has {count} budgets; give it one.")
     for _, table in pairs:
         table.require_space(space, f"the latency table of device '{table.device}'")
-    models = [table.model_of(budget.statistic) for budget, table in pairs]
-    return tuple(
-        AskedLatency(budget, Total(model.form, space.depths), table, model)
-        for (budget, table), model in zip(pairs, models, strict=True)
-    )
+    return tuple(_asked_latency(budget, table, carried.get(table.device)) for budget, table in pairs)
+
+
+def _asked_latency(budget: Budget, table: LatencyTable, found: Reconciliation | None) -> AskedLatency:
+    as_made = table.model_of(budget.statistic)
+    model = as_made.now(found) if found else as_made
+    return AskedLatency(budget, Total(model.form, table.space.depths), table, model, as_made)
 
 
 def asked_computed(space: SearchSpace, budgets: Sequence[Budget], setting: Setting) -> tuple[AskedComputed, ...]:

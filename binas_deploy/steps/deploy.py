@@ -21,6 +21,7 @@ from binas_deploy.shipped import accuracy_path, supernet_path
 from binas_deploy.solvers import AUTO
 from binas_deploy.space import SearchSpace
 from binas_deploy.steps.asked import latency_and_computed
+from binas_deploy.steps.carry_over import CarriedOver, carry_over
 from binas_deploy.steps.export import export
 from binas_deploy.steps.given_table import given_table
 from binas_deploy.steps.profile import profile
@@ -57,6 +58,7 @@ class _Job:
     model: AccuracyModel
     table_path: Path
     table: LatencyTable
+    carried: CarriedOver | None
     export: _Export
     solver: str
     seed: int
@@ -83,8 +85,9 @@ def deploy(
     """The best network of ``space`` that is measured to meet its budget on the device, as a verified bundle.
 
     ``budgets``: one of latency, and any of what is computed, which hold in every round. A valid latency table is used,
-    or one is measured. While verifying does not show the network within the latency asked, the search is repeated for
-    as much less as that showed, at most `MOST_ROUNDS` times in all. Accuracy is measured once the latency is right.
+    carried over to the machine as it is now by a few networks measured again, or one is measured. While verifying does
+    not show the network within the latency asked, the search is repeated for as much less as that showed, at most
+    `MOST_ROUNDS` times in all. Accuracy is measured once the latency is right.
 
     Raises:
         InfeasibleBudgetError: proved: no network is predicted to meet the budgets.
@@ -101,14 +104,16 @@ def deploy(
     model.require_space(space)
     open_device(asked).facts()  # a device that is not there is noticed before anything is made
     _fetch_images(data, progress)
-    path, measured = _table(space, asked, workspace, table, seed, progress)
+    path, measured, stored = _table(space, asked, workspace, table, seed, progress)
+    carried = carry_over(measured, asked, seed=seed, progress=progress) if stored else None
     export_to = _Export(workspace, output, weights, data, measure_accuracy)
-    return _loop(_Job(asked, budget, computed, model, path, measured, export_to, solver, seed, progress))
+    return _loop(_Job(asked, budget, computed, model, path, measured, carried, export_to, solver, seed, progress))
 
 
 def _loop(job: _Job) -> Deployment:
     effective, rounds, notes = job.budget.limit, [], _Notes(job.progress)
     first = result = _search(job, effective)
+    notes.add(job.carried.note if job.carried else "")
     notes.add(_ALL_MEET_IT if first.every_network_meets_it else "")
     while True:
         bundle, report = _export_and_verify(job, _as_asked(first, result))
@@ -127,7 +132,7 @@ def _loop(job: _Job) -> Deployment:
             break
     for answer in result.computed:
         notes.add(f"{answer.resource}: {answer.text}")
-    notes.add(_faster_text(report.latency.machine.value))
+    notes.add(_faster_text(report.latency.machine.value / (job.carried.found.scale if job.carried else 1.0)))
     return Deployment(bundle, tuple(rounds), report, job.table_path, tuple(notes.kept))
 
 
@@ -154,6 +159,7 @@ def _search(job: _Job, effective: int) -> SearchResult:
         tables=[job.table],
         solver=job.solver,
         seed=job.seed,
+        carried={job.table.device: job.carried.found} if job.carried else {},
     )
 
 
@@ -198,13 +204,14 @@ def _export_and_verify(job: _Job, result: SearchResult) -> tuple[Path, Verificat
 
 def _table(
     space: SearchSpace, spec: DeviceSpec, workspace: Path, given: Path | None, seed: int, progress: Progress
-) -> tuple[Path, LatencyTable]:
+) -> tuple[Path, LatencyTable, bool]:
+    """Where the table is, the table, and whether it was there: one that is made now needs no carrying over."""
     if given is not None:
-        return given, given_table(given, space, spec)
+        return given, given_table(given, space, spec), True
     try:
-        return find_table(space, spec, workspace=workspace)
+        return (*find_table(space, spec, workspace=workspace), True)
     except NotMeasuredError:
-        return profile(space, spec, workspace=workspace, seed=seed, progress=progress)
+        return (*profile(space, spec, workspace=workspace, seed=seed, progress=progress), False)
 
 
 def _fetch_images(data: str, progress: Progress) -> None:
@@ -233,8 +240,8 @@ def _faster_text(factor: float) -> str:
     if factor > _MUCH_FASTER:
         return ""
     return (
-        f"the machine is {1 / factor:.2f} times as fast as when its table was made, so a better network may fit. "
-        "If it stays so, profile again with --force; a shared host's speed changes by the minute."
+        f"the machine is {1 / factor:.2f} times as fast as when the budget was searched for, so a better network "
+        "may fit. Run the same command again if it stays so; a shared host's speed changes by the minute."
     )
 
 

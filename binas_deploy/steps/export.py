@@ -162,7 +162,7 @@ def _manifest(
         accuracy_model_digest=result.accuracy_digest,
         supernet_digest=info.digest,
         data=DataSource(info.data.name, info.data.fingerprint, info.data.seed),
-        predicted=Predicted(result.latency, result.accuracy, holdout),
+        predicted=Predicted(result.latency_budget.as_made, result.accuracy, holdout),
         seed=result.seed,
         simulated=result.simulated,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from binas_deploy.accuracy import UNITS_PER_POINT, AccuracyModel
@@ -27,8 +28,10 @@ from binas_deploy.steps.asked import (
     resources_of,
 )
 from binas_deploy.table import LatencyTable
+from binas_deploy.table.reconcile import Reconciliation
 
 _USUAL_LIMITS: Final = Limits()
+_AS_MADE: Final[Mapping[str, Reconciliation]] = MappingProxyType({})
 _AllAsked = tuple[AskedLatency | AskedComputed, ...]
 
 
@@ -42,10 +45,12 @@ def search(
     limits: Limits = _USUAL_LIMITS,
     seed: int = 0,
     setting: Setting | None = None,
+    carried: Mapping[str, Reconciliation] = _AS_MADE,
 ) -> SearchResult:
     """The network of highest predicted accuracy that keeps every budget.
 
-    A budget of latency needs its table; without a device it needs exactly one. Weight bytes and peak memory are those
+    A budget of latency needs its table; without a device it needs exactly one. Tables of devices in ``carried`` are
+    read for the machine as it is now. Weight bytes and peak memory are those
     in ``setting``, by default that of the first latency budget's table, else batch 1 in fp32. Whatever the solver
     answers is computed again from tables and networks.
 
@@ -59,7 +64,7 @@ def search(
     """
     require_answerable(budgets)
     accuracy.require_space(space)
-    latencies = asked_latencies(space, budgets, tables)
+    latencies = asked_latencies(space, budgets, tables, carried)
     running = setting or _setting(latencies)
     computed = asked_computed(space, budgets, running)
     asked: _AllAsked = (*latencies, *computed)

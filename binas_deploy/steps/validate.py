@@ -14,16 +14,15 @@ from binas_deploy.errors import NotMeasuredError
 from binas_deploy.measure import Timing
 from binas_deploy.progress import SILENT, Progress
 from binas_deploy.quality import noise_findings
-from binas_deploy.steps.fresh import MeasuredNetworks, measured_in_fresh_process
+from binas_deploy.steps.carry_over import reconciled, spread_anchors
+from binas_deploy.steps.fresh import measured_in_fresh_process
 from binas_deploy.steps.networks import Network, held_out_networks
 from binas_deploy.table import LatencyTable
 from binas_deploy.table.cost_model import CostModel
-from binas_deploy.table.reconcile import Reconciliation, reconcile
+from binas_deploy.table.reconcile import Reconciliation
 from binas_deploy.table.validation import Predictions, Validation, figures, noise_floor_percent
 
 PROCESSES: Final = 2
-ANCHORS: Final = 8
-"""Of the table's own networks, measured beside the others to carry it over."""
 _ROUNDS: Final = 24
 _SECONDS: Final = 60.0
 
@@ -103,23 +102,11 @@ def _measured(
     with progress.task(f"measuring {len(archs)} networks in {PROCESSES} fresh processes", PROCESSES) as advance:
         for process in range(PROCESSES):
             found = measured_in_fresh_process(table.space, spec, archs, timing, seed + process)
-            carried.append(_carried(table, anchors, found))
+            carried.append(reconciled(table, anchors, found.latencies_ns[: len(anchors)]))
             runs.append(_predictions(table.model.now(carried[-1]), held_out, found.latencies_ns[len(anchors) :]))
             notes += [f"process {process + 1}: {text}" for text in noise_findings(found.quality.summary()) or ()]
             advance(1)
     return tuple(runs), tuple(carried), tuple(notes)
-
-
-def spread_anchors(table: LatencyTable, count: int = ANCHORS) -> list[int]:
-    """Indexes of ``count`` of the table's networks, evenly spread in latency."""
-    order = sorted(range(len(table.anchors)), key=lambda index: table.anchors[index].measurement.location)
-    few = min(count, len(order))
-    return [order[(2 * index + 1) * len(order) // (2 * few)] for index in range(few)]
-
-
-def _carried(table: LatencyTable, anchors: Sequence[int], found: MeasuredNetworks) -> Reconciliation:
-    then = [table.anchors[index].measurement.location for index in anchors]
-    return reconcile(then, found.latencies_ns[: len(anchors)], noise=table.calibration.spreads["noise"])
 
 
 def _predictions(model: CostModel, held_out: Sequence[Network], measured: Sequence[float]) -> Predictions:

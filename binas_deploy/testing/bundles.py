@@ -73,7 +73,7 @@ def write_bundle(
         accuracy_model_digest=result.accuracy_digest,
         supernet_digest=result.supernet_digest,
         data=data or DataSource("none", _UNKNOWN, 0),
-        predicted=Predicted(result.latency, result.accuracy, holdout_accuracy),
+        predicted=Predicted(result.latency_budget.as_made, result.accuracy, holdout_accuracy),
         seed=seed,
         simulated=table.simulated,
     )

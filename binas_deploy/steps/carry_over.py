@@ -1,0 +1,90 @@
+"""A stored table meets the machine as it is now: a few of its networks, measured again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from binas_deploy.devices import DeviceSpec, open_device
+from binas_deploy.measure import Timing
+from binas_deploy.progress import SILENT, Progress
+from binas_deploy.quality import BUSY_CPUS, Quality
+from binas_deploy.steps.fresh import measured_networks
+from binas_deploy.table import LatencyTable
+from binas_deploy.table.reconcile import Reconciliation, reconcile
+
+ANCHORS: Final = 8
+"""Of the table's own networks: enough to carry it over within half a percent, few enough for some seconds."""
+LARGE: Final = 0.07
+"""A change of speed that is worth a word."""
+_ROUNDS: Final = 12
+_CLOCK: Final = "clock_mhz"
+_SAME_CLOCK: Final = 0.05
+
+
+@dataclass(frozen=True)
+class CarriedOver:
+    """``found``: how the table's latencies are to be read now; ``note``: why they changed so much, empty if not."""
+
+    found: Reconciliation
+    note: str
+
+
+def carry_over(table: LatencyTable, spec: DeviceSpec, *, seed: int = 0, progress: Progress = SILENT) -> CarriedOver:
+    """Measure a few of the table's networks on the device, and reconcile.
+
+    Raises:
+        DeviceError: the device failed.
+    """
+    chosen = spread_anchors(table)
+    archs = [table.anchors[index].arch for index in chosen]
+    with progress.task(f"measuring {len(archs)} networks of the table again", 1) as advance:
+        measured = measured_networks(table.space, spec, archs, _timing(spec.timing_rule()), seed)
+        advance(1)
+    found = reconciled(table, chosen, measured.latencies_ns)
+    context = open_device(spec).facts().context
+    return CarriedOver(found, explanation(found, measured.quality, table.conditions.context, context))
+
+
+def spread_anchors(table: LatencyTable, count: int = ANCHORS) -> list[int]:
+    """Indexes of ``count`` of the table's networks, evenly spread in latency."""
+    order = sorted(range(len(table.anchors)), key=lambda index: table.anchors[index].measurement.location)
+    few = min(count, len(order))
+    return [order[(2 * index + 1) * len(order) // (2 * few)] for index in range(few)]
+
+
+def reconciled(table: LatencyTable, chosen: Sequence[int], now_ns: Sequence[float]) -> Reconciliation:
+    """From the table to now, by the networks of these indexes and their latencies now."""
+    then = [table.anchors[index].measurement.location for index in chosen]
+    return reconcile(then, now_ns, noise=table.calibration.spreads["noise"])
+
+
+def explanation(found: Reconciliation, quality: Quality, then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Why the machine is so much slower or faster than when the table was made; empty when it is about the same."""
+    if abs(found.scale - 1) <= LARGE:
+        return ""
+    speed = f"{found.scale:.2f} times as slow" if found.scale > 1 else f"{1 / found.scale:.2f} times as fast"
+    return f"the machine is {speed} as when the table was made: {_cause(found, quality, then, now)}"
+
+
+def _cause(found: Reconciliation, quality: Quality, then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    if found.scale > 1 and quality.contention is not None and quality.contention > BUSY_CPUS:
+        return f"other processes keep {quality.contention:.1f} CPUs busy"
+    clocks = [_number(context.get(_CLOCK)) for context in (then, now)]
+    if all(clocks) and abs(clocks[1] / clocks[0] - 1) > _SAME_CLOCK:
+        return (
+            f"its clock was at {clocks[0]:.0f} MHz then and is at {clocks[1]:.0f} MHz now (throttled, or set otherwise)"
+        )
+    return "nothing that can be read here explains it; shared hosts change their speed by themselves"
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "")
+    except ValueError:
+        return 0.0
+
+
+def _timing(usual: Timing) -> Timing:
+    return replace(usual, min_rounds=min(_ROUNDS, usual.max_rounds), max_rounds=min(_ROUNDS, usual.max_rounds))
