@@ -15,8 +15,10 @@ from binas_deploy.steady import Samples
 
 BUSY_CPUS: Final = 0.3
 """More CPUs than this at work for others is noise."""
-DRIFT: Final = 0.05
-"""More change of speed within a run than this is noise."""
+DRIFT: Final = 0.2
+"""More change of speed within a run than this is noise; less is divided out (`steady`)."""
+WIDE: Final = 10.0
+"""Percent: where half of all latencies are known less well than this, a run is noisy."""
 _RESOLUTION_READS: Final = 50
 
 
@@ -46,6 +48,9 @@ class Quality:
         known = {key: round(x, 3) if math.isfinite(x) else None for key, x in self.interval_percent.items()}
         return {**asdict(self), "interval_percent": known, "noisy": list(self.noisy)}
 
+    def _usual_interval(self) -> float:
+        return float(np.median(list(self.interval_percent.values()))) if self.interval_percent else math.inf
+
     def summary(self) -> dict[str, str]:
         """The figures as short text, for the record of a run."""
         contention = {} if self.contention is None else {"contention_cpus": f"{self.contention:.2f}"}
@@ -53,6 +58,7 @@ class Quality:
             "measured_s": f"{self.seconds:.1f}",
             "stopped_by": self.stopped_by,
             "noisy": str(len(self.noisy)),
+            "interval_percent": f"{self._usual_interval():.2f}",
             "sentinel_trend": f"{self.sentinel_trend:.4f}",
             "sentinel_spread": f"{self.sentinel_spread:.4f}",
             **contention,
@@ -116,11 +122,14 @@ def interval_percent(measurement: Measurement) -> float | None:
 
 def noise_findings(summary: Mapping[str, str]) -> tuple[str, ...] | None:
     """What a run's `Quality.summary` has against it, in words; None without one, as of a run that was stopped."""
-    noisy, busy, trend = (_number(summary.get(key)) for key in ("noisy", "contention_cpus", "sentinel_trend"))
-    if noisy is None or trend is None:
+    keys = ("interval_percent", "contention_cpus", "sentinel_trend")
+    interval, busy, trend = (_number(summary.get(key)) for key in keys)
+    if trend is None:
         return None
     found = [
-        f"{noisy:.0f} latencies known less well than asked" if noisy > 0 else "",
+        f"half of all latencies are known to ±{interval:.0f} % only"
+        if interval is not None and interval > WIDE
+        else "",
         f"other processes kept {busy:.1f} CPUs busy" if busy is not None and busy > BUSY_CPUS else "",
         f"the speed drifted by {100 * (trend - 1):+.0f} %" if abs(trend - 1) > DRIFT else "",
     ]

@@ -27,7 +27,7 @@ from binas_deploy.table.rows import ROWS
 pytestmark = pytest.mark.usefixtures("fake_adapter")
 MakeTable = Callable[..., LatencyTable]
 DEVICE = 'format = "binas-deploy/device"\nversion = 1\nname = "fake"\nadapter = "simulated"\n'
-QUIET = {"noisy": "0", "sentinel_trend": "0.9900", "clock_mhz": "2000"}
+QUIET = {"interval_percent": "1", "sentinel_trend": "0.9900", "clock_mhz": "2000"}
 
 
 def run(*args: str) -> Result:
@@ -53,7 +53,7 @@ def case(make_table: MakeTable, fake_spec: DeviceSpec, tmp_path: Path) -> Case:
     (tmp_path / "devices").mkdir()
     (tmp_path / "devices" / "fake.toml").write_text(DEVICE, encoding="utf-8")
     conditions = device_conditions(fake_spec, open_device(fake_spec).facts())
-    table = make_table(conditions=conditions, hosts=(QUIET, QUIET | {"noisy": "3"}), simulated=True)
+    table = make_table(conditions=conditions, hosts=(QUIET, QUIET | {"interval_percent": "13.1"}), simulated=True)
     (tmp_path / "tiny.toml").write_text(table.space.source, encoding="utf-8")
     file = table_path(tmp_path / "latency_tables", "fake", "tiny", conditions)
     table.save(file)
@@ -93,7 +93,7 @@ def test_show_says_what_the_table_is(case: Case) -> None:
     assert all(f"  {key} " in identity and value in identity for key, value in case.table.conditions.identity.items())
     assert [line.split("  ")[-1].strip() for line in runs.splitlines()[2:]] == [
         "none found",
-        "3 latencies known less well than asked",
+        "half of all latencies are known to ±13 % only",
     ]
     assert "clock_mhz 2000" in runs
     assert len(dearest.splitlines()) == 2 + 15

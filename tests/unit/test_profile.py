@@ -407,12 +407,12 @@ def test_progress_reaches_its_total(tiny_space: SearchSpace, tmp_path: Path) -> 
 
 def test_a_noisy_run_says_so_and_what_to_do() -> None:
     log = Log()
-    quality = Quality(9, 1.0, "rounds", {"a": 0.5, "b": 3.21}, ("b",), 1.12, 1.3, 1.5, 50)
+    quality = Quality(9, 1.0, "rounds", {"a": 9.5, "b": 13.21}, ("b",), 1.32, 1.3, 1.5, 50)
     profiling._note_quality(quality, log)
     (note,) = log.notes
-    for part in ("1 latencies known less well", "1.5 CPUs busy", "+12 %", "--force"):
+    for part in ("±11 % only", "1.5 CPUs busy", "+32 %", "--force"):
         assert part in note
-    profiling._note_quality(replace(quality, noisy=(), sentinel_trend=1.0, contention=None), log)
+    profiling._note_quality(replace(quality, interval_percent={"a": 1.0}, sentinel_trend=1.0, contention=None), log)
     assert len(log.notes) == 1
 
 

@@ -150,8 +150,8 @@ def test_an_uneven_difference_is_told_with_what_the_tables_say_of_it(make_table:
     start = "B differs from A by piece: B is 1.70 times slower than A for isolated pieces (nine in ten within "
     causes: dict[str, dict[str, Any]] = {
         "no condition explains it.": {},
-        "the same conditions, but noisy runs (B: the speed drifted by -12 %).": {
-            "hosts": [{"noisy": "0", "sentinel_trend": "0.88"}]
+        "the same conditions, but noisy runs (B: the speed drifted by -30 %).": {
+            "hosts": [{"interval_percent": "1", "sentinel_trend": "0.70"}]
         },
         "other software (runtime_version_full).": {"context": {"runtime_version_full": "1.31.1", "clock_mhz": "1000"}},
         "another identity (threads).": {"identity": {"threads": "2"}, "context": {"driver": "9"}},

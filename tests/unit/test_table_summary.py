@@ -113,20 +113,21 @@ def test_age(make_table: MakeTable, created: str, seconds: float | None) -> None
     assert TableSummary.of(make_table(created=created), now=NOW).age_seconds == seconds
 
 
-QUIET = {"noisy": "0", "sentinel_trend": "0.9900", "contention_cpus": "0.02"}
+QUIET = {"interval_percent": "1.20", "sentinel_trend": "0.9900", "contention_cpus": "0.02"}
+HALF = "half of all latencies are known to ±13 % only"
 
 
 @pytest.mark.parametrize(
     ("host", "findings"),
     [
         (QUIET, ()),
-        ({"noisy": "0", "sentinel_trend": "1.0"}, ()),
-        (QUIET | {"noisy": "3"}, ("3 latencies known less well than asked",)),
+        ({"interval_percent": "0.8", "sentinel_trend": "1.0"}, ()),
+        (QUIET | {"interval_percent": "inf"}, ()),
+        (QUIET | {"interval_percent": "13.1"}, (HALF,)),
         (QUIET | {"contention_cpus": "0.84"}, ("other processes kept 0.8 CPUs busy",)),
-        (QUIET | {"sentinel_trend": "1.1200"}, ("the speed drifted by +12 %",)),
+        (QUIET | {"sentinel_trend": "1.3200"}, ("the speed drifted by +32 %",)),
         ({}, None),
         ({"clock_mhz": "2000"}, None),
-        (QUIET | {"noisy": "many"}, None),
         (QUIET | {"sentinel_trend": "nan"}, None),
     ],
 )
@@ -135,9 +136,9 @@ def test_noise_of_a_run_in_words(host: Mapping[str, str], findings: tuple[str, .
 
 
 def test_each_run_says_what_was_noisy(make_table: MakeTable) -> None:
-    runs = TableSummary.of(make_table(hosts=({}, QUIET, QUIET | {"noisy": "3"})), now=NOW).runs
-    assert [run.findings for run in runs] == [None, (), ("3 latencies known less well than asked",)]
-    assert [run.to_json()["findings"] for run in runs] == [None, [], ["3 latencies known less well than asked"]]
+    runs = TableSummary.of(make_table(hosts=({}, QUIET, QUIET | {"interval_percent": "13.1"})), now=NOW).runs
+    assert [run.findings for run in runs] == [None, (), (HALF,)]
+    assert [run.to_json()["findings"] for run in runs] == [None, [], [HALF]]
 
 
 def test_too_few_samples_are_said_to_tell_nothing(make_table: MakeTable) -> None:
