@@ -28,6 +28,8 @@ from binas_deploy.steady import Round, Samples, locations
 OnRound = Callable[[int, Round], None]
 
 _LEAST_SAMPLES: Final = 2
+_LOOK_EVERY: Final = 8
+"""Rounds between two looks at how well all is known, which take some tenths of a second each."""
 _MOST_WARMUP_CALLS: Final = 10_000
 
 
@@ -157,7 +159,8 @@ def _check_done(done: Sequence[Round], subjects: Sequence[Subject]) -> None:
 def _stop_reason(timing: Timing, rounds: Sequence[Round], seconds: float) -> str:
     if len(rounds) < timing.min_rounds:
         return ""
-    if max(interval_percents(locations(rounds)).values()) <= timing.target_interval_percent:
+    looking = (len(rounds) - timing.min_rounds) % _LOOK_EVERY == 0
+    if looking and max(interval_percents(locations(rounds)).values()) <= timing.target_interval_percent:
         return "target"
     if len(rounds) >= timing.max_rounds:
         return "rounds"

@@ -143,7 +143,7 @@ def test_a_profile_that_was_interrupted_goes_on(place: Path, run: Run) -> None:
     tables.mkdir(parents=True)
 
     def journals() -> list[Path]:
-        return list(tables.glob("*.journal"))
+        return list(tables.glob("*.json.journal"))
 
     words = ["profile", "--device", "slow", "--space", "tiny.toml"]
     process = subprocess.Popen([*COMMAND, *words], cwd=place, env=_environment(), stderr=subprocess.PIPE, text=True)

@@ -321,11 +321,12 @@ def test_devices_lists_usable_and_not_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "devices" / "broken.toml").write_text("nonsense", encoding="utf-8")
     result = run("devices", "--workspace", str(tmp_path))
     assert result.exit_code == 0
-    header, broken, cpu, reason = result.stdout.splitlines()
+    header, broken, cpu, intel, reason = result.stdout.splitlines()[:5]
     assert header.startswith("device")
     assert broken.split()[0] == "broken"
     assert "  no  " in broken
     assert cpu.split()[:2] == ["cpu", "onnxruntime"]
+    assert intel.split()[:2] == ["intel", "openvino"]
     assert reason.startswith(f"broken: {tmp_path / 'devices' / 'broken.toml'}: not valid TOML")
 
 
