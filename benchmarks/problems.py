@@ -13,7 +13,7 @@ from binas_deploy.errors import NotMeasuredError
 from binas_deploy.extremes import cheapest, dearest
 from binas_deploy.problem import Ints, LinearForm, Resource, SelectionProblem
 from binas_deploy.progress import Progress
-from binas_deploy.shipped import shipped_file
+from binas_deploy.shipped import shipped_accuracy
 from binas_deploy.space import SearchSpace
 from binas_deploy.steps.profile import profile
 from binas_deploy.steps.tables import find_table
@@ -46,8 +46,7 @@ def accuracy_of(space: SearchSpace, given: Path | None) -> AccuracyModel | None:
     model = AccuracyModel.load(given) if given else None
     if model and model.space.fingerprint == space.fingerprint:
         return model
-    path = shipped_file(space.name, "accuracy.json")
-    return AccuracyModel.load(path) if path else None
+    return shipped_accuracy(space)
 
 
 def depths_of(space: SearchSpace) -> tuple[tuple[int, ...], ...]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
 from binas_deploy.adapters import host
-from binas_deploy.documents import dump_text, write_atomic
+from binas_deploy.documents import dump_text, timestamp, write_atomic
 
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 _PACKAGES: Final = ("binas-deploy", "numpy", "scipy", "onnx", "onnxruntime", "torch")
@@ -18,7 +17,7 @@ _PACKAGES: Final = ("binas-deploy", "numpy", "scipy", "onnx", "onnxruntime", "to
 def conditions(*, threads: int, **more: object) -> dict[str, Any]:
     """What the figures depend on, as it is now: call it before measuring. ``threads``: of one inference."""
     return {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "date": timestamp(),
         "cpu": host.cpu_model(),
         **host.host_context(),
         "threads": threads,

@@ -14,6 +14,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,11 @@ def digest(content: Mapping[str, Any]) -> str:
     bare = {key: value for key, value in content.items() if key != "digest"}
     text = json.dumps(bare, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def timestamp() -> str:
+    """The time now, as documents state it: ISO 8601 with the offset from UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def seal(kind: str, version: int, content: Mapping[str, Any]) -> dict[str, Any]:

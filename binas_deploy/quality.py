@@ -123,7 +123,7 @@ def interval_percent(measurement: Measurement) -> float | None:
 def noise_findings(summary: Mapping[str, str]) -> tuple[str, ...] | None:
     """What a run's `Quality.summary` has against it, in words; None without one, as of a run that was stopped."""
     keys = ("interval_percent", "contention_cpus", "sentinel_trend")
-    interval, busy, trend = (_number(summary.get(key)) for key in keys)
+    interval, busy, trend = (finite_number(summary.get(key)) for key in keys)
     if trend is None:
         return None
     found = [
@@ -136,7 +136,7 @@ def noise_findings(summary: Mapping[str, str]) -> tuple[str, ...] | None:
     return tuple(text for text in found if text)
 
 
-def _number(text: str | None) -> float | None:
+def finite_number(text: str | None) -> float | None:
     """The finite number that the text of a file states, if it does."""
     try:
         value = float(text or "")

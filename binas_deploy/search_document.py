@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from binas_deploy.estimate import Estimate
+from binas_deploy.estimate import EstimateDocument
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Amount = Annotated[float, Field(allow_inf_nan=False, ge=0)]
@@ -18,21 +18,6 @@ _Text = Annotated[str, Field(max_length=1000)]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class EstimateDocument(_Strict):
-    """An `Estimate` as it stands in the file."""
-
-    value: _Number
-    low: _Number
-    high: _Number
-    unit: Literal["ns", "%"]
-    confidence: Annotated[float, Field(gt=0, lt=1)]
-    method: _Text
-
-    def estimate(self) -> Estimate:
-        """The value itself."""
-        return Estimate(**self.model_dump())
 
 
 class NetworkDocument(_Strict):

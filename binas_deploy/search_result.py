@@ -176,7 +176,7 @@ class SearchResult:
             "latencies": [_latency_json(answer) for answer in self.latencies],
             "computed": [dict(vars(answer)) for answer in self.computed],
             "footprint": dict(vars(self.footprint)),
-            "accuracy": _estimate_json(self.accuracy),
+            "accuracy": self.accuracy.to_json(),
             "accuracy_digest": self.accuracy_digest,
             "supernet_digest": self.supernet_digest,
             "status": self.status.value,
@@ -228,11 +228,5 @@ def _network(space: SearchSpace, stated: NetworkDocument, path: Path) -> Archite
 
 
 def _latency_json(answer: LatencyAnswer) -> dict[str, Any]:
-    estimates = {name: _estimate_json(getattr(answer, name)) for name in ("predicted", "as_made")}
+    estimates = {name: getattr(answer, name).to_json() for name in ("predicted", "as_made")}
     return {**vars(answer), **estimates}
-
-
-def _estimate_json(estimate: Estimate) -> dict[str, Any]:
-    """Numbers as floats, so that a document read and written again keeps its digest."""
-    numbers = {key: float(getattr(estimate, key)) for key in ("value", "low", "high", "confidence")}
-    return {**estimate.to_json(), **numbers}

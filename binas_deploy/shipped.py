@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, Literal
 
+from binas_deploy.accuracy import AccuracyModel
 from binas_deploy.errors import InputError
 from binas_deploy.space import SearchSpace
 
@@ -27,6 +28,13 @@ def accuracy_path(space: SearchSpace, explicit: Path | None) -> Path:
     return explicit or _required(
         space, "accuracy.json", "accuracy model", "--accuracy FILE, which 'binas-deploy estimate' writes"
     )
+
+
+def shipped_accuracy(space: SearchSpace) -> AccuracyModel | None:
+    """The shipped accuracy model, None where there is none, or one of another space of the same name."""
+    path = shipped_file(space.name, "accuracy.json")
+    model = AccuracyModel.load(path) if path else None
+    return model if model is not None and model.space.fingerprint == space.fingerprint else None
 
 
 def supernet_path(space: SearchSpace, explicit: Path | None) -> Path:

@@ -28,7 +28,7 @@ from binas_deploy.bundle.files import (
     read_model,
     save_vectors,
 )
-from binas_deploy.bundle.manifest_document import MANIFEST_KIND, MANIFEST_VERSION, ManifestDocument, estimate_json
+from binas_deploy.bundle.manifest_document import MANIFEST_KIND, MANIFEST_VERSION, ManifestDocument
 from binas_deploy.bundle.manifest_parts import (
     Asked,
     DataSource,
@@ -151,7 +151,7 @@ class Manifest:
 
 
 def _content(manifest: Manifest) -> dict[str, Any]:
-    predicted = {key: value and estimate_json(value) for key, value in vars(manifest.predicted).items()}
+    predicted = {key: value and value.to_json() for key, value in vars(manifest.predicted).items()}
     return {
         "name": manifest.name,
         "created": manifest.created,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from binas_deploy.bundle.files import FILE_LIMITS, MODEL_NAME, VECTORS_NAME
-from binas_deploy.estimate import Estimate
+from binas_deploy.estimate import EstimateDocument
 from binas_deploy.space import Architecture
 from binas_deploy.table.parts import NAME_PATTERN, TIME_PATTERN
 
@@ -28,21 +28,6 @@ _Count = Annotated[int, Field(ge=1, le=2**31)]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class EstimateDocument(_Strict):
-    """An `Estimate` as it stands in a file."""
-
-    value: _Number
-    low: _Number
-    high: _Number
-    unit: Literal["ns", "%"]
-    confidence: Annotated[float, Field(gt=0, lt=1)]
-    method: Annotated[str, Field(max_length=1000)]
-
-    def estimate(self) -> Estimate:
-        """The value itself."""
-        return Estimate(**self.model_dump())
 
 
 class _Model(_Strict):
@@ -176,9 +161,3 @@ class ManifestDocument(_Strict):
     def stated_files(self) -> dict[str, _Model | _Vectors]:
         """The files by name."""
         return {MODEL_NAME: self.files.model, VECTORS_NAME: self.files.vectors}
-
-
-def estimate_json(estimate: Estimate) -> dict[str, Any]:
-    """Numbers as floats, so that a document read and written again keeps its digest."""
-    numbers = {key: float(getattr(estimate, key)) for key in ("value", "low", "high", "confidence")}
-    return {**estimate.to_json(), **numbers}

@@ -10,6 +10,7 @@ from binas_deploy.quantities import parse_quantity
 from binas_deploy.search_result import SearchResult
 from binas_deploy.space import Architecture
 from binas_deploy.table import LatencyTable
+from binas_deploy.table.parts import spread
 
 
 @dataclass(frozen=True)
@@ -131,10 +132,5 @@ class Predicted:
 
 def anchors_of(table: LatencyTable) -> tuple[StatedAnchor, ...]:
     """Whole networks of a table with their medians, as a manifest states them: at most 16, evenly spread in latency."""
-    rows = sorted((StatedAnchor(row.arch, row.kind, row.measurement.location) for row in table.anchors), key=_median)
-    count = min(len(rows), MOST_ANCHORS)
-    return tuple(rows[(2 * index + 1) * len(rows) // (2 * count)] for index in range(count))
-
-
-def _median(anchor: StatedAnchor) -> float:
-    return anchor.median_ns
+    rows = spread(table.anchors, MOST_ANCHORS)
+    return tuple(StatedAnchor(row.arch, row.kind, row.measurement.location) for row in rows)

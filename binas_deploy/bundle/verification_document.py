@@ -12,9 +12,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from binas_deploy.bundle.latency import AnchorMedians, Latency
-from binas_deploy.bundle.manifest_document import EstimateDocument, estimate_json
 from binas_deploy.bundle.verification_parts import Accuracy, AccuracyNotMeasured, Parity
 from binas_deploy.conditions import ConditionsDocument
+from binas_deploy.estimate import EstimateDocument
 from binas_deploy.measurement import Measurement, MeasurementDocument
 from binas_deploy.table.parts import NAME_PATTERN, TIME_PATTERN
 
@@ -164,7 +164,7 @@ def latency_json(latency: Latency) -> dict[str, Any]:
         "p99": measured.p99,
         "samples": len(measured),
         "rounds": latency.rounds,
-        "predicted": estimate_json(latency.predicted),
+        "predicted": latency.predicted.to_json(),
         "machine_factor": dict(vars(latency.machine)),
         "predicted_now": latency.predicted_now_ns,
         "error_percent": latency.error_percent,
@@ -187,7 +187,7 @@ def accuracy_json(accuracy: Accuracy | AccuracyNotMeasured) -> dict[str, Any]:
         "correct": accuracy.correct,
         "images": accuracy.images,
         "data": accuracy.data,
-        "predicted": estimate_json(accuracy.predicted),
+        "predicted": accuracy.predicted.to_json(),
         "difference": accuracy.difference,
         "allowed": accuracy.allowed,
     }

@@ -11,7 +11,7 @@ from binas_deploy.cli.options import (
     PATH,
     Session,
     accuracy_option,
-    budget_help,
+    budget_option,
     common,
     data_option,
     device_option,
@@ -28,14 +28,7 @@ from binas_deploy.cli.options import (
 
 @click.command("deploy")
 @device_option()
-@click.option(
-    "--budget",
-    "budget_texts",
-    required=True,
-    multiple=True,
-    metavar="QUANTITY",
-    help=budget_help + " One of latency; repeat it for what is computed.",
-)
+@budget_option("One of latency; repeat it for what is computed.")
 @space_option
 @threads_option
 @period_option

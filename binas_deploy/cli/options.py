@@ -117,6 +117,15 @@ budget_help: Final = (
     "The most that a network may take: a median latency (0.5ms, 800us), or one of what is computed: parameters "
     "(params=2M), multiply-accumulates (macs=8M), weight bytes (weights=4MB), peak activation memory (memory=300kB)."
 )
+
+
+def budget_option(more: str) -> Callable[[F], F]:
+    """``--budget``, to be repeated; ``more`` says what of."""
+    return click.option(
+        "--budget", "budget_texts", required=True, multiple=True, metavar="QUANTITY", help=f"{budget_help} {more}"
+    )
+
+
 statistic_option = click.option(
     "--statistic",
     type=click.Choice(["median", "p90", "p95", "p99"]),

@@ -13,7 +13,7 @@ from binas_deploy.cli.options import (
     PATH,
     Session,
     accuracy_option,
-    budget_help,
+    budget_option,
     common,
     confidence_option,
     device_option,
@@ -46,14 +46,7 @@ Examples:
 @click.command("search", epilog=_EXAMPLES)
 @device_option()
 @space_option
-@click.option(
-    "--budget",
-    "budget_texts",
-    required=True,
-    multiple=True,
-    metavar="QUANTITY",
-    help=budget_help + " Repeat it for several; of several devices, say which: cpu=0.5ms.",
-)
+@budget_option("Repeat it for several; of several devices, say which: cpu=0.5ms.")
 @statistic_option
 @confidence_option
 @threads_option

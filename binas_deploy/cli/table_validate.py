@@ -86,13 +86,13 @@ def command(
 def _accuracy(space: SearchSpace, given: Path | None) -> AccuracyModel | None:
     """The model given, else the shipped one, else None: searched networks are then those of a stand-in."""
     from binas_deploy.accuracy import AccuracyModel
-    from binas_deploy.shipped import shipped_file
+    from binas_deploy.shipped import shipped_accuracy
 
-    path = given or shipped_file(space.name, "accuracy.json")
-    model = AccuracyModel.load(path) if path else None
-    if model is not None and given is not None:
-        model.require_space(space)
-    return model if model is not None and model.space.fingerprint == space.fingerprint else None
+    if given is None:
+        return shipped_accuracy(space)
+    model = AccuracyModel.load(given)
+    model.require_space(space)
+    return model
 
 
 def _draw(result: Validated, path: Path) -> None:

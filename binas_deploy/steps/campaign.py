@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,7 @@ from binas_deploy.adapters.base import Device, DeviceFacts
 from binas_deploy.block import Piece
 from binas_deploy.conditions import Conditions
 from binas_deploy.devices import DeviceSpec
+from binas_deploy.documents import timestamp
 from binas_deploy.measure import Subject, Timing, measure
 from binas_deploy.measurement import Measurement, Steady
 from binas_deploy.model import OnnxModel
@@ -84,7 +84,7 @@ class Campaign:
             EnvironmentFault: the journal cannot be written.
         """
         journal = self._journal(progress)
-        run = journal.start_run(now(), self.job.facts.context)
+        run = journal.start_run(timestamp(), self.job.facts.context)
         earlier, rng = list(journal.rounds), np.random.default_rng([self.job.seed, run.id])
         sentinel = network_key(self.job.space, middle_network(self.job.space, self.networks))
         with _round_progress(progress, self.label, self.timing, len(earlier)) as advance:
@@ -154,7 +154,7 @@ def table_of(alone: Finished | None, whole: Finished) -> LatencyTable:
         space=job.space,
         device=job.spec.name,
         conditions=job.conditions,
-        created=now(),
+        created=timestamp(),
         runs=[*(alone.runs() if alone is not None and apart else []), *whole.runs(first)],
         pieces={piece.key: alone.measurement(piece.key) for piece in alone.campaign.pieces} if alone else {},
         anchors=anchors,
@@ -180,8 +180,3 @@ def _round_progress(progress: Progress, label: str, timing: Timing, done: int) -
 
         yield tell
         advance(PROGRESS_STEPS - told)
-
-
-def now() -> str:
-    """The time, as documents state it."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -9,9 +9,10 @@ from typing import Final
 from binas_deploy.devices import DeviceSpec, open_device
 from binas_deploy.measure import Timing
 from binas_deploy.progress import SILENT, Progress
-from binas_deploy.quality import BUSY_CPUS, Quality
+from binas_deploy.quality import BUSY_CPUS, Quality, finite_number
 from binas_deploy.steps.fresh import measured_networks
-from binas_deploy.table import LatencyTable
+from binas_deploy.table import Anchor, LatencyTable
+from binas_deploy.table.parts import spread
 from binas_deploy.table.reconcile import Reconciliation, reconcile
 
 ANCHORS: Final = 8
@@ -37,8 +38,8 @@ def carry_over(table: LatencyTable, spec: DeviceSpec, *, seed: int = 0, progress
     Raises:
         DeviceError: the device failed.
     """
-    chosen = spread_anchors(table)
-    archs = [table.anchors[index].arch for index in chosen]
+    chosen = spread(table.anchors, ANCHORS)
+    archs = [anchor.arch for anchor in chosen]
     with progress.task(f"measuring {len(archs)} networks of the table again", 1) as advance:
         measured = measured_networks(table.space, spec, archs, _timing(spec.timing_rule()), seed)
         advance(1)
@@ -47,16 +48,9 @@ def carry_over(table: LatencyTable, spec: DeviceSpec, *, seed: int = 0, progress
     return CarriedOver(found, explanation(found, measured.quality, table.conditions.context, context))
 
 
-def spread_anchors(table: LatencyTable, count: int = ANCHORS) -> list[int]:
-    """Indexes of ``count`` of the table's networks, evenly spread in latency."""
-    order = sorted(range(len(table.anchors)), key=lambda index: table.anchors[index].measurement.location)
-    few = min(count, len(order))
-    return [order[(2 * index + 1) * len(order) // (2 * few)] for index in range(few)]
-
-
-def reconciled(table: LatencyTable, chosen: Sequence[int], now_ns: Sequence[float]) -> Reconciliation:
-    """From the table to now, by the networks of these indexes and their latencies now."""
-    then = [table.anchors[index].measurement.location for index in chosen]
+def reconciled(table: LatencyTable, chosen: Sequence[Anchor], now_ns: Sequence[float]) -> Reconciliation:
+    """From the table to now, by these networks of it and their latencies now."""
+    then = [anchor.measurement.location for anchor in chosen]
     return reconcile(then, now_ns, noise=table.calibration.spreads["noise"])
 
 
@@ -71,19 +65,10 @@ def explanation(found: Reconciliation, quality: Quality, then: Mapping[str, str]
 def _cause(found: Reconciliation, quality: Quality, then: Mapping[str, str], now: Mapping[str, str]) -> str:
     if found.scale > 1 and quality.contention is not None and quality.contention > BUSY_CPUS:
         return f"other processes keep {quality.contention:.1f} CPUs busy"
-    clocks = [_number(context.get(_CLOCK)) for context in (then, now)]
-    if all(clocks) and abs(clocks[1] / clocks[0] - 1) > _SAME_CLOCK:
-        return (
-            f"its clock was at {clocks[0]:.0f} MHz then and is at {clocks[1]:.0f} MHz now (throttled, or set otherwise)"
-        )
+    before, after = (finite_number(context.get(_CLOCK)) for context in (then, now))
+    if before and after and abs(after / before - 1) > _SAME_CLOCK:
+        return f"its clock was at {before:.0f} MHz then and is at {after:.0f} MHz now (throttled, or set otherwise)"
     return "nothing that can be read here explains it; shared hosts change their speed by themselves"
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "")
-    except ValueError:
-        return 0.0
 
 
 def _timing(usual: Timing) -> Timing:

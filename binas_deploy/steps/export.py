@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -29,7 +28,7 @@ from binas_deploy.bundle.manifest import (
     save_vectors,
 )
 from binas_deploy.data.base import Dataset
-from binas_deploy.documents import write_atomic, writing
+from binas_deploy.documents import timestamp, write_atomic, writing
 from binas_deploy.errors import InputError, MismatchError
 from binas_deploy.estimate import Estimate
 from binas_deploy.graph import build_network
@@ -146,7 +145,7 @@ def _manifest(
 ) -> Manifest:
     return Manifest(
         name=bundle_name(result),
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=timestamp(),
         versions={name: metadata.version(name) for name in _MADE_WITH},
         files={name: file_entry(folder / name) for name in (MODEL_NAME, VECTORS_NAME)},
         space=result.space,

@@ -14,7 +14,6 @@ from typing import Final
 
 import numpy as np
 
-from binas_deploy.accuracy import AccuracyModel
 from binas_deploy.adapters.base import Precision
 from binas_deploy.devices import DeviceSpec, device_conditions, open_device
 from binas_deploy.errors import DocumentError, MismatchError, NotMeasuredError
@@ -22,7 +21,7 @@ from binas_deploy.measure import Subject
 from binas_deploy.model import OnnxModel
 from binas_deploy.progress import SILENT, Progress
 from binas_deploy.quality import Quality, noise_findings
-from binas_deploy.shipped import shipped_file
+from binas_deploy.shipped import shipped_accuracy
 from binas_deploy.space import SearchSpace
 from binas_deploy.steps.campaign import Campaign, Finished, Job, table_of
 from binas_deploy.steps.networks import Network, further_networks, scouting_networks
@@ -129,7 +128,7 @@ def _by_sources(job: Job) -> tuple[Network, ...]:
     count = job.spec.timing.networks
     ends = scouting_networks(job.space, job.seed, 2)
     taken = [network.arch for network in ends]
-    cost, accuracy = job.sources[0].cost_form(), _accuracy(job.space)
+    cost, accuracy = job.sources[0].cost_form(), shipped_accuracy(job.space)
     more = further_networks(job.space, cost, accuracy, taken=taken, count=count - len(ends), seed=job.seed)
     return (*ends, *more)
 
@@ -154,15 +153,8 @@ def _further(job: Job, scouts: tuple[Network, ...], scouted: LatencyTable) -> tu
     """Random and searched networks to measure beside the scouts, as many as there is time for."""
     taken = [network.arch for network in scouts]
     count = max(0, _affordable(job, scouted) - len(scouts))
-    cost, accuracy = scouted.cost_form(), _accuracy(job.space)
+    cost, accuracy = scouted.cost_form(), shipped_accuracy(job.space)
     return further_networks(job.space, cost, accuracy, taken=taken, count=count, seed=job.seed)
-
-
-def _accuracy(space: SearchSpace) -> AccuracyModel | None:
-    """The shipped model, None where there is none, or one of another space of the same name."""
-    path = shipped_file(space.name, "accuracy.json")
-    model = AccuracyModel.load(path) if path else None
-    return model if model is not None and model.space.fingerprint == space.fingerprint else None
 
 
 def _affordable(job: Job, table: LatencyTable) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +66,7 @@ def _describe(
 ) -> SupernetInfo:
     import torch
 
-    from binas_deploy.documents import file_sha256
+    from binas_deploy.documents import file_sha256, timestamp
     from binas_deploy.supernet.evaluate import recalibrated, top1
     from binas_deploy.supernet.network import extract
 
@@ -83,7 +82,7 @@ def _describe(
         recipe=recipe.to_json(),
         command=command,
         torch_version=torch.__version__,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=timestamp(),
         figures=Figures(figures[0], figures[1], len(dataset.test)),
         weights_sha256=file_sha256(output / WEIGHTS_NAME),
     )

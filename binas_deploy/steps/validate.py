@@ -14,11 +14,12 @@ from binas_deploy.errors import NotMeasuredError
 from binas_deploy.measure import Timing
 from binas_deploy.progress import SILENT, Progress
 from binas_deploy.quality import noise_findings
-from binas_deploy.steps.carry_over import reconciled, spread_anchors
+from binas_deploy.steps.carry_over import ANCHORS, reconciled
 from binas_deploy.steps.fresh import measured_in_fresh_process
 from binas_deploy.steps.networks import Network, held_out_networks
 from binas_deploy.table import LatencyTable
 from binas_deploy.table.cost_model import CostModel
+from binas_deploy.table.parts import spread
 from binas_deploy.table.reconcile import Reconciliation
 from binas_deploy.table.validation import Predictions, Validation, figures, noise_floor_percent
 
@@ -95,8 +96,8 @@ def validate(
 def _measured(
     table: LatencyTable, spec: DeviceSpec, held_out: Sequence[Network], seed: int, progress: Progress
 ) -> tuple[tuple[Predictions, ...], tuple[Reconciliation, ...], tuple[str, ...]]:
-    anchors = spread_anchors(table)
-    archs = [table.anchors[index].arch for index in anchors] + [network.arch for network in held_out]
+    anchors = spread(table.anchors, ANCHORS)
+    archs = [anchor.arch for anchor in anchors] + [network.arch for network in held_out]
     timing = _timing(spec.timing_rule())
     runs, carried, notes = [], [], list[str]()
     with progress.task(f"measuring {len(archs)} networks in {PROCESSES} fresh processes", PROCESSES) as advance:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final, Literal
 
@@ -27,6 +26,7 @@ from binas_deploy.bundle.verification import (
 from binas_deploy.conditions import Conditions
 from binas_deploy.data.base import Dataset
 from binas_deploy.devices import DeviceSpec, device_conditions, load_device_spec, open_device
+from binas_deploy.documents import timestamp
 from binas_deploy.errors import BinasError, DocumentError, MismatchError
 from binas_deploy.measure import Subject
 from binas_deploy.model import OnnxModel
@@ -80,7 +80,7 @@ def verify(
     report = VerificationReport(
         bundle=manifest.name,
         manifest_digest=manifest.digest,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=timestamp(),
         conditions=conditions,
         parity=parity,
         latency=latency,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +18,7 @@ from pydantic import ValidationError
 
 from binas_deploy.columns import Columns
 from binas_deploy.conditions import Conditions
-from binas_deploy.documents import read_document, seal, validation_message, write_document
+from binas_deploy.documents import read_document, seal, timestamp, validation_message, write_document
 from binas_deploy.errors import DocumentError, InputError, MismatchError, NotMeasuredError
 from binas_deploy.estimate import Estimate
 from binas_deploy.measurement import Measurement
@@ -137,7 +136,7 @@ class LatencyTable:
             InputError: a latency that is not positive, a network of another space, or a malformed name.
             MismatchError: a source is of another space.
         """
-        columns, created = Columns(space), datetime.now(timezone.utc).isoformat(timespec="seconds")
+        columns, created = Columns(space), timestamp()
         for source in sources:
             source.require_space(space, f"the latency table of device '{source.device}'")
         return cls.build(

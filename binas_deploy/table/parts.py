@@ -137,6 +137,13 @@ def given_anchors(samples: Sequence[tuple[Architecture, float]]) -> tuple[Anchor
     )
 
 
+def spread(anchors: Sequence[Anchor], count: int) -> tuple[Anchor, ...]:
+    """At most ``count`` of them, evenly spread in latency, the fastest first."""
+    rows = sorted(anchors, key=lambda anchor: anchor.measurement.location)
+    few = min(count, len(rows))
+    return tuple(rows[(2 * index + 1) * len(rows) // (2 * few)] for index in range(few))
+
+
 def stated_conditions(device: str, **stated: str) -> Conditions:
     """Conditions of which only some are known; the others are 'not-stated', which equals nothing that is read."""
     return Conditions(

@@ -6,8 +6,9 @@ import pytest
 
 from binas_deploy.devices import DeviceSpec
 from binas_deploy.quality import Quality
-from binas_deploy.steps.carry_over import carry_over, explanation, spread_anchors
+from binas_deploy.steps.carry_over import carry_over, explanation
 from binas_deploy.table import LatencyTable
+from binas_deploy.table.parts import spread
 from binas_deploy.table.reconcile import Reconciliation
 from binas_deploy.testing import fake_device
 
@@ -37,7 +38,7 @@ def test_the_speed_of_the_machine_is_found(
 
 def test_few_anchors_stand_for_the_whole_range(fake_table: LatencyTable) -> None:
     latencies = [anchor.measurement.location for anchor in fake_table.anchors]
-    chosen = [latencies[index] for index in spread_anchors(fake_table, 5)]
+    chosen = [anchor.measurement.location for anchor in spread(fake_table.anchors, 5)]
     assert len(chosen) == 5
     assert chosen == sorted(chosen)
     assert chosen[-1] - chosen[0] > 0.5 * (max(latencies) - min(latencies))
