@@ -11,15 +11,20 @@ of predicting make of them:
 - ``ridge, no pieces``: ridge regression on the decisions of the table's networks, as for accuracy
 - ``ours``: the table
 
-    python benchmarks/latency_error.py [--space NAME ...] [--threads N ...] [--networks 40] [--seed N] [--stored DIR]
+With ``--stored`` the table of another occasion, of that file, is validated too, carried over by 3 of its networks.
 
-Takes about 4 minutes for each space. Adds an occasion to benchmarks/results/latency_error.json.
+    python benchmarks/latency_error.py [--device NAME] [--space NAME ...] [--threads N ...] [--networks 40] [--seed N]
+        [--keep DIR] [--stored FILE ...]
+
+Takes about 4 minutes for each space. ``--keep`` leaves the table there, for another occasion. Adds an occasion to
+benchmarks/results/latency_error.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -32,9 +37,10 @@ from record import RESULTS, conditions, write
 from binas_deploy.accuracy.regression import ridge
 from binas_deploy.cli.render import make_progress, table
 from binas_deploy.columns import Columns, Floats
-from binas_deploy.devices import load_device_spec
+from binas_deploy.devices import DeviceSpec, load_device_spec
 from binas_deploy.progress import Progress
 from binas_deploy.space_file import load_space
+from binas_deploy.steps.carry_over import ANCHORS
 from binas_deploy.steps.profile import profile
 from binas_deploy.steps.validate import Validated, validate
 from binas_deploy.table import LatencyTable
@@ -42,6 +48,8 @@ from binas_deploy.table.terms import piece_source, work_sources
 
 SPACES: Final = ("cifar10", "mobilenetv3")
 NAME: Final = "latency_error"
+STORED_ANCHORS: Final = 3
+_METHODS: Final = ("raw sum", "one factor", "MACs", "ridge, no pieces")
 
 
 def main() -> None:
@@ -49,9 +57,9 @@ def main() -> None:
     args = _arguments()
     progress = make_progress(quiet=False)
     made_under = conditions(threads=max(args.threads), seed=args.seed)
-    rows = [
-        _column(name, threads, args, progress) for name in args.space or SPACES for threads in args.threads
-    ]  # one after the other: they would disturb one another
+    # One after the other: they would disturb one another.
+    rows = [_fresh(name, threads, args, progress) for name in args.space or SPACES for threads in args.threads]
+    rows += [_stored(path, args, progress) for path in args.stored]
     occasions = [*_earlier(), {"conditions": made_under, "columns": rows}]
     path = write(NAME, made_under, {"occasions": occasions})
     print(_text(rows))
@@ -61,6 +69,9 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--space", action="append", metavar="NAME|FILE", help="again for each (default: both built-in)")
+    parser.add_argument("--device", default=DEVICE, help="(default: %(default)s)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="workspace to put the tables in (default: none)")
+    parser.add_argument("--stored", type=Path, action="append", default=[], metavar="FILE", help="table of another day")
     parser.add_argument("--threads", action="append", type=int, help="again for each (default: 1)")
     parser.add_argument("--accuracy", type=Path, help="accuracy model of one of the spaces (default: the shipped one)")
     parser.add_argument("--networks", type=int, default=40, help="of each kind (default: %(default)s)")
@@ -76,24 +87,59 @@ def _earlier() -> list[dict[str, Any]]:
     return found
 
 
-def _column(name: str, threads: int, args: argparse.Namespace, progress: Progress) -> dict[str, Any]:
-    space = load_space(name)
+def _fresh(name: str, threads: int, args: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    """A table made now, and its validation."""
+    space, spec = load_space(name), load_device_spec(args.device).with_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
-        spec = load_device_spec(DEVICE).with_threads(threads)
         started = time.monotonic()
-        _, latencies = profile(space, spec, workspace=Path(folder), seed=args.seed, progress=progress)
+        path, latencies = profile(
+            space, spec, workspace=args.keep or Path(folder), seed=args.seed, progress=progress, force=True
+        )
         seconds = time.monotonic() - started
-    accuracy = accuracy_of(space, args.accuracy)
-    found = validate(latencies, spec, accuracy=accuracy, networks=args.networks, seed=args.seed, progress=progress)
-    identity = latencies.conditions.identity
+        print(f"{path}: {seconds:.0f} s", flush=True)
+    found = _validated(latencies, spec, args, progress)
     return {
-        "space": space.name,
-        "runtime": f"{identity['runtime']} {identity['runtime_version']}",
-        "threads": threads,
+        **_row(latencies, found),
         "profile_seconds": round(seconds, 1),
-        "table_networks": len(latencies.anchors),
         "run": dict(latencies.runs[-1].host),
         "others_mape_percent": _others(latencies, found),
+    }
+
+
+def _stored(path: Path, args: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    """A table of another occasion."""
+    latencies = LatencyTable.load(path)
+    spec = load_device_spec(latencies.device).with_threads(int(latencies.conditions.identity["threads"]))
+    return _row(latencies, _validated(latencies, spec, args, progress, anchors=STORED_ANCHORS))
+
+
+def _validated(
+    latencies: LatencyTable,
+    spec: DeviceSpec,
+    args: argparse.Namespace,
+    progress: Progress,
+    *,
+    anchors: int = ANCHORS,
+) -> Validated:
+    return validate(
+        latencies,
+        spec,
+        accuracy=accuracy_of(latencies.space, args.accuracy),
+        networks=args.networks,
+        anchors=anchors,
+        seed=args.seed,
+        progress=progress,
+    )
+
+
+def _row(latencies: LatencyTable, found: Validated) -> dict[str, Any]:
+    identity = latencies.conditions.identity
+    return {
+        "runtime": f"{identity['runtime']} {identity['runtime_version']}",
+        "threads": int(identity["threads"]),
+        "table_made": latencies.created,
+        "table_networks": len(latencies.anchors),
+        "anchors": found.carried[0].anchors,
         **found.to_json(),
     }
 
@@ -150,10 +196,7 @@ def _text(rows: list[dict[str, Any]]) -> str:
             f"{row['error_over_floor'][kind]:.2f}",
             f"{row[kind]['bias_percent']:+.2f}",
             f"{row[kind]['coverage_percent']:.0f}",
-            *(
-                f"{row['others_mape_percent'][method][kind]:.2f}"
-                for method in ("raw sum", "one factor", "MACs", "ridge, no pieces")
-            ),
+            *(f"{row.get('others_mape_percent', {}).get(name, {}).get(kind, math.nan):.2f}" for name in _METHODS),
         )
         for row in rows
         for kind in ("random", "searched")

@@ -182,8 +182,8 @@ class Head:
 Piece = Block | Head
 
 _BLOCK_TEXT = re.compile(
-    r"(?P<op>cn|ds|ir|id)_r1(?:_k(?P<k>\d+))?(?:_s(?P<s>\d+))?(?:_e(?P<e>[\d.]+))?_c(?P<c>\d+)"
-    r"(?:_n(?P<n>re|r6|hs|sw))?(?:_se(?P<se>[\d.]+))?"
+    r"(?P<op>cn|ds|ir|id)_r1(?:_k(?P<k>\d+))?(?:_s(?P<s>\d+))?(?:_e(?P<e>\d+(?:\.\d+)?))?_c(?P<c>\d+)"
+    r"(?:_n(?P<n>re|r6|hs|sw))?(?:_se(?P<se>\d+(?:\.\d+)?))?"
 )
 
 

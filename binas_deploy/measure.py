@@ -170,7 +170,8 @@ def _stop_reason(timing: Timing, rounds: Sequence[Round], seconds: float) -> str
 def _quality(
     rounds: Sequence[Round], new: Sequence[Round], sentinel: str, timing: Timing, stopped_by: str, watch: Watch
 ) -> Quality:
-    widths = interval_percents(locations(rounds))
+    found = locations(rounds)
+    widths = interval_percents(found)
     trend, spread = steadiness([samples[sentinel] for samples in new])
     return Quality(
         rounds=len(rounds),
@@ -182,6 +183,7 @@ def _quality(
         sentinel_spread=spread,
         contention=watch.contention(),
         timer_resolution_ns=timer_resolution_ns(watch.clock),
+        least_ns=min(steady.ns for steady in found.values()),
     )
 
 

@@ -17,8 +17,12 @@ BUSY_CPUS: Final = 0.3
 """More CPUs than this at work for others is noise."""
 DRIFT: Final = 0.2
 """More change of speed within a run than this is noise; less is divided out (`steady`)."""
+COARSE: Final = 0.01
+"""A clock whose steps are a larger share of the least latency cannot tell latencies apart."""
 WIDE: Final = 10.0
 """Percent: where half of all latencies are known less well than this, a run is noisy."""
+AT_END: Final = "_end"
+"""Added to a key of the host's context for what it was when the run ended."""
 _RESOLUTION_READS: Final = 50
 
 
@@ -30,7 +34,8 @@ class Quality:
     ``interval_percent``: of each subject, how far the 95 % interval of its location reaches from it;
     ``noisy``: the subjects whose interval stayed wider than the target; ``sentinel_trend``: its median in the run's
     last third over that in the first; ``sentinel_spread``: its p90 over its p10; ``contention``: CPUs kept busy
-    by other processes, on average (None when unknown).
+    by other processes, on average (None when unknown);
+    ``least_ns``: the least location of any subject, which the clock's steps have to be small beside.
     """
 
     rounds: int
@@ -42,6 +47,7 @@ class Quality:
     sentinel_spread: float
     contention: float | None
     timer_resolution_ns: int
+    least_ns: int
 
     def to_json(self) -> dict[str, Any]:
         """The document form; an interval that is not known yet is None."""
@@ -63,6 +69,7 @@ class Quality:
             "sentinel_spread": f"{self.sentinel_spread:.4f}",
             **contention,
             "timer_resolution_ns": str(self.timer_resolution_ns),
+            "least_ns": str(self.least_ns),
         }
 
 
@@ -121,9 +128,10 @@ def interval_percent(measurement: Measurement) -> float | None:
 
 
 def noise_findings(summary: Mapping[str, str]) -> tuple[str, ...] | None:
-    """What a run's `Quality.summary` has against it, in words; None without one, as of a run that was stopped."""
-    keys = ("interval_percent", "contention_cpus", "sentinel_trend")
-    interval, busy, trend = (finite_number(summary.get(key)) for key in keys)
+    """What a run's host and `Quality.summary` have against it, in words; None without one, as of a stopped run."""
+    keys = ("interval_percent", "contention_cpus", "sentinel_trend", "timer_resolution_ns", "least_ns")
+    interval, busy, trend, step, least = (finite_number(summary.get(key)) for key in keys)
+    throttled, before = (finite_number(summary.get(key)) for key in (f"throttle_count{AT_END}", "throttle_count"))
     if trend is None:
         return None
     found = [
@@ -132,6 +140,8 @@ def noise_findings(summary: Mapping[str, str]) -> tuple[str, ...] | None:
         else "",
         f"other processes kept {busy:.1f} CPUs busy" if busy is not None and busy > BUSY_CPUS else "",
         f"the speed drifted by {100 * (trend - 1):+.0f} %" if abs(trend - 1) > DRIFT else "",
+        "the CPU throttled" if throttled is not None and before is not None and throttled > before else "",
+        f"the clock's steps of {step:.0f} ns are coarse" if step and least and step > COARSE * least else "",
     ]
     return tuple(text for text in found if text)
 

@@ -218,8 +218,8 @@ class SearchSpace:
 
     def _from_indices(self, parsed: dict[str, Any]) -> Architecture:
         try:
-            depths = tuple(int(depth) for depth in parsed["depths"])
-            options = tuple(tuple(int(option) for option in row) for row in parsed["options"])
+            depths = tuple(_whole(depth) for depth in parsed["depths"])
+            options = tuple(tuple(_whole(option) for option in row) for row in parsed["options"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError("a network in JSON has 'depths' and 'options', both lists of integers.") from error
         return self.validate(Architecture(depths, options))
@@ -240,12 +240,19 @@ class SearchSpace:
         )
 
 
+def _whole(value: Any) -> int:
+    """Raises TypeError for anything that only looks like a whole number: text, 0.7, true."""
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is not a whole number")
+    return value
+
+
 def _parse_literal(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     try:
         return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise InputError(f"cannot read a network from {text[:80]!r}: {error}") from error

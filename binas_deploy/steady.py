@@ -43,11 +43,26 @@ def locations(rounds: Sequence[Round]) -> dict[str, Steady]:
     visits = [(key, samples) for samples_of in rounds for key, samples in samples_of.items()]
     keys = {key: index for index, key in enumerate(dict.fromkeys(key for key, _ in visits))}
     who = np.array([keys[key] for key, _ in visits])
-    slowness = _slowness(np.log([float(np.median(samples)) for _, samples in visits]), who, len(keys))
-    rows: list[list[Floats]] = [[] for _ in keys]
-    for index, factor, (_, samples) in zip(who, np.exp(slowness), visits, strict=True):
-        rows[index].append(samples / factor)
-    return {key: _location(rows[index]) for key, index in keys.items()}
+    medians = _medians([samples for _, samples in visits])
+    factors = np.exp(_slowness(np.log(medians), who, len(keys)))
+    rows: list[list[int]] = [[] for _ in keys]
+    for place, index in enumerate(who):
+        rows[int(index)].append(place)
+    freed = [samples / factor for (_, samples), factor in zip(visits, factors, strict=True)]
+    return {
+        key: _location(np.concatenate([freed[place] for place in places]), (medians / factors)[places])
+        for key, places in zip(keys, rows, strict=True)
+    }
+
+
+def _medians(visits: Sequence[Samples]) -> Floats:
+    """Of each visit, (visits,). Those of equal length go together: one call for each would take most of the time."""
+    lengths = np.array([len(samples) for samples in visits])
+    found = np.empty(len(visits))
+    for length in np.unique(lengths):
+        places = np.flatnonzero(lengths == length)
+        found[places] = np.median(np.stack([visits[place] for place in places.tolist()]), axis=1)
+    return found
 
 
 def _slowness(logs: Floats, who: NDArray[np.int64], subjects: int) -> Floats:
@@ -71,11 +86,12 @@ def _around(values: Floats) -> Floats:
     return np.asarray(np.nanmedian(np.delete(windows, REACH, axis=1), axis=1), dtype=np.float64)
 
 
-def _location(visits: Sequence[Floats]) -> Steady:
-    medians = np.array([round(_UNITS * float(np.median(visit))) for visit in visits], dtype=np.int64)
-    value = float(np.median(np.concatenate(visits)))
-    interval = Measurement(np.maximum(medians, 1), np.zeros_like(medians)).known_interval(0.5)
+def _location(samples: Floats, medians: Floats) -> Steady:
+    """From steadied samples and the medians of their visits."""
+    value = round(float(np.median(samples)))
+    whole = np.maximum(np.rint(_UNITS * medians), 1).astype(np.int64)
+    interval = Measurement(whole, np.zeros_like(whole)).known_interval(0.5)
     if interval is None:
-        return Steady(round(value))
-    low, high = (bound / _UNITS for bound in interval)
-    return Steady(round(value), min(round(low), round(value)), max(round(high), round(value)))
+        return Steady(value)
+    low, high = (round(bound / _UNITS) for bound in interval)
+    return Steady(value, min(low, value), max(high, value))

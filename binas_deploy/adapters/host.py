@@ -66,6 +66,7 @@ def host_context() -> dict[str, str]:
         "governor": _text(_CPU_FOLDER / "cpu0/cpufreq/scaling_governor"),
         "clock_mhz": _clock_mhz(),
         "temperature_c": _thousandths(_text(_THERMAL)),
+        "throttle_count": _throttle_count(),
         "cpu_limit": _text(_CGROUP_LIMIT),
         "load_average": _load_average(),
     }
@@ -84,6 +85,12 @@ def _ranges(cpus: list[int]) -> str:
 
 def _clock_mhz() -> str:
     return _thousandths(_text(_CPU_FOLDER / "cpu0/cpufreq/scaling_cur_freq")) or _cpuinfo("cpu MHz")
+
+
+def _throttle_count() -> str:
+    """How often the cores have throttled since the machine started, all together."""
+    counts = [_text(path) for path in _CPU_FOLDER.glob("cpu*/thermal_throttle/core_throttle_count")]
+    return str(sum(int(count) for count in counts if count.isdigit())) if counts else ""
 
 
 def _thousandths(text: str) -> str:

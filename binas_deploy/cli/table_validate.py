@@ -42,6 +42,13 @@ VALIDATION_KIND: Final = "table-validation"
     show_default=True,
     help="How many random networks, and as many searched ones.",
 )
+@click.option(
+    "--anchors",
+    type=click.IntRange(1, 1000),
+    default=8,
+    show_default=True,
+    help="How many of the table's own networks carry it over to the machine as it is now.",
+)
 @click.option("--plot", type=PATH, help="Draw predicted against measured into this PNG.")
 @seed_option
 @common
@@ -54,6 +61,7 @@ def command(
     table: Path | None,
     accuracy: Path | None,
     networks: int,
+    anchors: int,
     plot: Path | None,
     seed: int,
 ) -> None:
@@ -75,7 +83,13 @@ def command(
     spec = load_device_spec(device, workspace).with_threads(threads).with_cadence(cadence)
     found = given_table(table, chosen, spec) if table else find_table(chosen, spec, workspace=workspace)[1]
     result = validate(
-        found, spec, accuracy=_accuracy(chosen, accuracy), networks=networks, seed=seed, progress=session.progress
+        found,
+        spec,
+        accuracy=_accuracy(chosen, accuracy),
+        networks=networks,
+        anchors=anchors,
+        seed=seed,
+        progress=session.progress,
     )
     if plot is not None:
         _draw(result, plot)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +22,7 @@ from binas_deploy.measure import Subject, Timing, measure
 from binas_deploy.measurement import Measurement, Steady
 from binas_deploy.model import OnnxModel
 from binas_deploy.progress import Progress
-from binas_deploy.quality import Quality
+from binas_deploy.quality import AT_END, Quality
 from binas_deploy.space import SearchSpace
 from binas_deploy.steady import Round, locations
 from binas_deploy.steps.journal import Journal, JournalHeader, open_journal
@@ -31,6 +31,7 @@ from binas_deploy.steps.subjects import network_key, network_model, piece_model
 from binas_deploy.table import Anchor, LatencyTable, MeasuringRun, measured_pieces
 
 PROGRESS_STEPS: Final = 1000
+_MAY_CHANGE: Final = ("clock_mhz", "temperature_c", "throttle_count", "load_average")
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,9 @@ class Campaign:
             measured = measure(
                 subjects, timing=self.timing, rng=rng, sentinel=sentinel, done=earlier, on_round=on_round
             )
-        return Finished(self, journal, measured.quality)
+        after = self.job.device.facts().context
+        ended = {f"{key}{AT_END}": after[key] for key in _MAY_CHANGE if key in after}
+        return Finished(self, journal, measured.quality, ended)
 
     def _journal(self, progress: Progress) -> Journal:
         pieces = [piece.key for piece in self.pieces]
@@ -116,16 +119,17 @@ class Campaign:
 
 @dataclass(frozen=True)
 class Finished:
-    """A campaign that met its stopping rule."""
+    """A campaign that met its stopping rule; ``ended``: what of the host may have changed, as it was then."""
 
     campaign: Campaign
     journal: Journal
     quality: Quality
+    ended: Mapping[str, str]
 
     def runs(self, first: int = 0) -> list[MeasuringRun]:
         """Its measuring runs, with ids from ``first`` on; the last one says how good it was."""
         said = [run.host for run in self.journal.runs]
-        said[-1] = {**said[-1], **self.quality.summary()}
+        said[-1] = {**said[-1], **self.ended, **self.quality.summary()}
         return [
             MeasuringRun(first + run.id, run.started, host) for run, host in zip(self.journal.runs, said, strict=True)
         ]

@@ -20,7 +20,7 @@ from binas_deploy.errors import DocumentError, MismatchError, NotMeasuredError
 from binas_deploy.measure import Subject
 from binas_deploy.model import OnnxModel
 from binas_deploy.progress import SILENT, Progress
-from binas_deploy.quality import Quality, noise_findings
+from binas_deploy.quality import noise_findings
 from binas_deploy.shipped import shipped_accuracy
 from binas_deploy.space import SearchSpace
 from binas_deploy.steps.campaign import Campaign, Finished, Job, table_of
@@ -98,7 +98,7 @@ def _measured_table(job: Job, path: Path, progress: Progress) -> LatencyTable:
     table.save(path)
     for campaign in campaigns:
         campaign.journal.remove()
-    _note_quality(campaigns[-1].quality, progress)
+    _note_quality(campaigns[-1], progress)
     return table
 
 
@@ -169,9 +169,9 @@ def _affordable(job: Job, table: LatencyTable) -> int:
     return min(job.spec.timing.networks, max(LEAST_NETWORKS, fitting))
 
 
-def _note_quality(quality: Quality, progress: Progress) -> None:
+def _note_quality(finished: Finished, progress: Progress) -> None:
     """Say what a person should know: a noisy table predicts worse than it could."""
-    if found := noise_findings(quality.summary()):
+    if found := noise_findings(finished.runs()[-1].host):
         progress.note(
             f"noisy: {'; '.join(found)}. The table holds what was measured; close other programs and profile again "
             "with --force for a better one."

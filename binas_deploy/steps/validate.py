@@ -17,7 +17,7 @@ from binas_deploy.quality import noise_findings
 from binas_deploy.steps.carry_over import ANCHORS, reconciled
 from binas_deploy.steps.fresh import measured_in_fresh_process
 from binas_deploy.steps.networks import Network, held_out_networks
-from binas_deploy.table import LatencyTable
+from binas_deploy.table import Anchor, LatencyTable
 from binas_deploy.table.cost_model import CostModel
 from binas_deploy.table.parts import spread
 from binas_deploy.table.reconcile import Reconciliation
@@ -69,12 +69,14 @@ def validate(
     *,
     accuracy: AccuracyModel | None = None,
     networks: int = 40,
+    anchors: int = ANCHORS,
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Validated:
     """Measure ``networks`` random and as many searched networks in two fresh processes, and compare.
 
     Searched ones are the best of ``accuracy`` (a stand-in without one) for budgets along the table's range.
+    ``anchors`` of the table's own networks carry it over to the machine as it is in each process.
 
     Raises:
         NotMeasuredError: the space has too few networks that the table has not seen.
@@ -86,7 +88,7 @@ def validate(
     }
     if not all(chosen.values()):
         raise NotMeasuredError(f"space '{table.space.name}' has no networks left that the table has not seen.")
-    runs, carried, notes = _measured(table, spec, held_out, seed, progress)
+    runs, carried, notes = _measured(table, spec, held_out, spread(table.anchors, anchors), seed, progress)
     kinds = {kind: figures(runs, indexes) for kind, indexes in chosen.items()}
     floor = noise_floor_percent(runs[0].measured, runs[1].measured)
     found = Validation(kinds, floor, tuple(row.scale for row in carried))
@@ -94,9 +96,13 @@ def validate(
 
 
 def _measured(
-    table: LatencyTable, spec: DeviceSpec, held_out: Sequence[Network], seed: int, progress: Progress
+    table: LatencyTable,
+    spec: DeviceSpec,
+    held_out: Sequence[Network],
+    anchors: Sequence[Anchor],
+    seed: int,
+    progress: Progress,
 ) -> tuple[tuple[Predictions, ...], tuple[Reconciliation, ...], tuple[str, ...]]:
-    anchors = spread(table.anchors, ANCHORS)
     archs = [anchor.arch for anchor in anchors] + [network.arch for network in held_out]
     timing = _timing(spec.timing_rule())
     runs, carried, notes = [], [], list[str]()

@@ -33,6 +33,15 @@ def test_an_arm_board_is_told_by_board_and_part(tmp_path: Path) -> None:
     assert host.cpu_model() == "Raspberry Pi 4 Model B Rev 1.4, part 0xd0b"
 
 
+def test_throttling_of_all_cores_is_counted(tmp_path: Path) -> None:
+    assert "throttle_count" not in host.host_context()
+    for core, count in (("cpu0", "3\n"), ("cpu1", "4\n"), ("cpu2", "")):
+        folder = tmp_path / "_CPU_FOLDER" / core / "thermal_throttle"
+        folder.mkdir(parents=True)
+        (folder / "core_throttle_count").write_text(count, encoding="utf-8")
+    assert host.host_context()["throttle_count"] == "7"
+
+
 def test_nothing_readable_still_gives_a_text() -> None:
     assert host.cpu_model()
     assert all(host.host_context().values())

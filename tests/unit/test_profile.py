@@ -405,15 +405,24 @@ def test_progress_reaches_its_total(tiny_space: SearchSpace, tmp_path: Path) -> 
         assert min(steps) >= 0
 
 
-def test_a_noisy_run_says_so_and_what_to_do() -> None:
+def test_a_noisy_run_says_so_and_what_to_do(
+    tiny_space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = {
+        "interval_percent": "11.0",
+        "contention_cpus": "1.5",
+        "sentinel_trend": "1.32",
+        "timer_resolution_ns": "50",
+        "least_ns": "1000",
+        "throttle_count": "3",
+        "throttle_count_end": "5",
+    }
+    monkeypatch.setattr(Quality, "summary", lambda self: summary)
     log = Log()
-    quality = Quality(9, 1.0, "rounds", {"a": 9.5, "b": 13.21}, ("b",), 1.32, 1.3, 1.5, 50)
-    profiling._note_quality(quality, log)
-    (note,) = log.notes
-    for part in ("±11 % only", "1.5 CPUs busy", "+32 %", "--force"):
+    run(tiny_space, tmp_path, log)
+    (note,) = (note for note in log.notes if "noisy" in note)
+    for part in ("±11 % only", "1.5 CPUs busy", "+32 %", "CPU throttled", "steps of 50 ns are coarse", "--force"):
         assert part in note
-    profiling._note_quality(replace(quality, interval_percent={"a": 1.0}, sentinel_trend=1.0, contention=None), log)
-    assert len(log.notes) == 1
 
 
 def test_scouts_are_different_networks_and_the_seed_draws_the_random_ones(tiny_space: SearchSpace) -> None:

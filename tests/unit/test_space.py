@@ -166,3 +166,25 @@ def test_block_strings_are_inverses(
     stated = parse_block_text(block_text(block))
     assert (stated.option, stated.stride, stated.c_out) == (block.option, block.stride, 16)
     assert stated.activation is activation
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"a":' * 50_000,
+        "{[1]: 2}",
+        '{"depths": [1e999], "options": [[0]]}',
+        '{"depths": [1.0, 1, 1], "options": [[0], [0], [0]]}',
+        '{"depths": ["1", 1, 1], "options": [[0], [0], [0]]}',
+        '{"depths": [true, 1, 1], "options": [[0], [0], [0]]}',
+        '{"depths": 1, "options": 2}',
+        "[['ir_r1_k3_s1_e1.2.3_c8_nre'], [], []]",
+        "[['ir_r1_k3_s1_e1_c8_nre_se0..5'], [], []]",
+        "\0",
+    ],
+    ids=lambda text: text[:20],
+)
+def test_hostile_networks_are_refused(tiny_space: SearchSpace, text: str) -> None:
+    with pytest.raises(InputError):
+        tiny_space.architecture(text)
