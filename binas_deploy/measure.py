@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
@@ -129,13 +129,13 @@ def measure(
     _check_subjects(subjects, sentinel)
     _check_done(done, subjects)
     watch = Watch(clock)
-    rounds, counts = list(done), dict[str, int]()
+    rounds, visits = list(done), _Visits()
     while not (stopped_by := _stop_reason(timing, rounds, watch.seconds())):
-        rounds.append(_round([subjects[index] for index in rng.permutation(len(subjects))], timing, counts))
+        rounds.append(_round([subjects[index] for index in rng.permutation(len(subjects))], timing, visits))
         if on_round is not None:
             on_round(len(rounds) - 1, rounds[-1])
     new = tuple(rounds[len(done) :])
-    return Measured(new, _quality(rounds, new or rounds, sentinel, timing, stopped_by, watch))
+    return Measured(new, _quality(rounds, new or rounds, sentinel, timing, stopped_by, watch, visits))
 
 
 def _check_subjects(subjects: Sequence[Subject], sentinel: str) -> None:
@@ -168,7 +168,13 @@ def _stop_reason(timing: Timing, rounds: Sequence[Round], seconds: float) -> str
 
 
 def _quality(
-    rounds: Sequence[Round], new: Sequence[Round], sentinel: str, timing: Timing, stopped_by: str, watch: Watch
+    rounds: Sequence[Round],
+    new: Sequence[Round],
+    sentinel: str,
+    timing: Timing,
+    stopped_by: str,
+    watch: Watch,
+    visits: _Visits,
 ) -> Quality:
     found = locations(rounds)
     widths = interval_percents(found)
@@ -182,46 +188,69 @@ def _quality(
         sentinel_trend=trend,
         sentinel_spread=spread,
         contention=watch.contention(),
+        cpu_per_wall=visits.cpu_per_wall,
         timer_resolution_ns=timer_resolution_ns(watch.clock),
         least_ns=min(steady.ns for steady in found.values()),
     )
 
 
-def _round(order: Sequence[Subject], timing: Timing, counts: dict[str, int]) -> Round:
-    return {subject.key: _visit(subject, timing, counts) for subject in order}
+@dataclass
+class _Visits:
+    """What visits share: how many samples each subject gets, and the time that calls have taken so far."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    wall_ns: int = 0
+    cpu_ns: int = 0
+
+    @property
+    def cpu_per_wall(self) -> float:
+        """CPU seconds of this process for each second that calls took; nan before the first."""
+        return self.cpu_ns / self.wall_ns if self.wall_ns else math.nan
+
+    def sample(self, executable: Executable, subject: Subject, count: int) -> Samples:
+        """``count`` latencies in ns."""
+        wall, cpu = time.perf_counter_ns(), time.process_time_ns()
+        samples = _sample(executable, subject, count)
+        self.wall_ns += time.perf_counter_ns() - wall
+        self.cpu_ns += time.process_time_ns() - cpu
+        return samples
 
 
-def _visit(subject: Subject, timing: Timing, counts: dict[str, int]) -> Samples:
+def _round(order: Sequence[Subject], timing: Timing, visits: _Visits) -> Round:
+    return {subject.key: _visit(subject, timing, visits) for subject in order}
+
+
+def _visit(subject: Subject, timing: Timing, visits: _Visits) -> Samples:
     with subject.open() as executable:
         if timing.period_ms:
-            return _visit_in_rhythm(executable, subject, timing, counts)
-        _warm_up(executable, subject, timing)
+            return _visit_in_rhythm(executable, subject, timing, visits)
+        _warm_up(executable, subject, timing, visits)
         # Settled once: were it settled anew, slow moments would get fewer samples than fast ones.
-        if subject.key not in counts:
-            latency = _sample(executable, subject, _LEAST_SAMPLES).min()
-            counts[subject.key] = timing.samples_of_visit(int(latency))
-        return _sample(executable, subject, counts[subject.key])
+        if subject.key not in visits.counts:
+            latency = visits.sample(executable, subject, _LEAST_SAMPLES).min()
+            visits.counts[subject.key] = timing.samples_of_visit(int(latency))
+        return visits.sample(executable, subject, visits.counts[subject.key])
 
 
-def _visit_in_rhythm(executable: Executable, subject: Subject, timing: Timing, counts: dict[str, int]) -> Samples:
+def _visit_in_rhythm(executable: Executable, subject: Subject, timing: Timing, visits: _Visits) -> Samples:
     """Single calls, a period apart. The first is not counted: the subject before has left its traces."""
-    if subject.key not in counts:
-        latency = _sample(executable, subject, _LEAST_SAMPLES).min()
-        counts[subject.key] = timing.samples_of_visit(int(latency))
+    if subject.key not in visits.counts:
+        latency = visits.sample(executable, subject, _LEAST_SAMPLES).min()
+        visits.counts[subject.key] = timing.samples_of_visit(int(latency))
     begin, found = time.perf_counter(), []
-    for index in range(1 + counts[subject.key]):
+    for index in range(1 + visits.counts[subject.key]):
         # From the start, not from the last call: a late call does not put off those after it.
         time.sleep(max(0.0, begin + (index + 1) * timing.period_ms / 1e3 - time.perf_counter()))
-        found.append(_sample(executable, subject, 1))
+        found.append(visits.sample(executable, subject, 1))
     return np.concatenate(found[1:])
 
 
-def _warm_up(executable: Executable, subject: Subject, timing: Timing) -> None:
+def _warm_up(executable: Executable, subject: Subject, timing: Timing, visits: _Visits) -> None:
     """At least one call, and calls for ``warmup_ms`` by the device's own account."""
-    first = int(_sample(executable, subject, 1)[0])
+    first = int(visits.sample(executable, subject, 1)[0])
     left = timing.warmup_ms * 1e6 - first
     if left > 0:
-        _sample(executable, subject, min(math.ceil(left / first), _MOST_WARMUP_CALLS))
+        visits.sample(executable, subject, min(math.ceil(left / first), _MOST_WARMUP_CALLS))
 
 
 def _sample(executable: Executable, subject: Subject, count: int) -> Samples:

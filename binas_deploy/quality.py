@@ -34,7 +34,8 @@ class Quality:
     ``interval_percent``: of each subject, how far the 95 % interval of its location reaches from it;
     ``noisy``: the subjects whose interval stayed wider than the target; ``sentinel_trend``: its median in the run's
     last third over that in the first; ``sentinel_spread``: its p90 over its p10; ``contention``: CPUs kept busy
-    by other processes, on average (None when unknown);
+    by other processes, on average (None when unknown); ``cpu_per_wall``: CPU seconds of this process for each second
+    that calls took: with one thread on a CPU, less than 1 was waiting for it;
     ``least_ns``: the least location of any subject, which the clock's steps have to be small beside.
     """
 
@@ -46,13 +47,15 @@ class Quality:
     sentinel_trend: float
     sentinel_spread: float
     contention: float | None
+    cpu_per_wall: float
     timer_resolution_ns: int
     least_ns: int
 
     def to_json(self) -> dict[str, Any]:
         """The document form; an interval that is not known yet is None."""
         known = {key: round(x, 3) if math.isfinite(x) else None for key, x in self.interval_percent.items()}
-        return {**asdict(self), "interval_percent": known, "noisy": list(self.noisy)}
+        cpu = self.cpu_per_wall if math.isfinite(self.cpu_per_wall) else None
+        return {**asdict(self), "cpu_per_wall": cpu, "interval_percent": known, "noisy": list(self.noisy)}
 
     def _usual_interval(self) -> float:
         return float(np.median(list(self.interval_percent.values()))) if self.interval_percent else math.inf
@@ -68,6 +71,7 @@ class Quality:
             "sentinel_trend": f"{self.sentinel_trend:.4f}",
             "sentinel_spread": f"{self.sentinel_spread:.4f}",
             **contention,
+            **({"cpu_per_wall": f"{self.cpu_per_wall:.3f}"} if math.isfinite(self.cpu_per_wall) else {}),
             "timer_resolution_ns": str(self.timer_resolution_ns),
             "least_ns": str(self.least_ns),
         }

@@ -1,7 +1,8 @@
 """Which whole networks a table is calibrated on: designed, random, and searched ones.
 
-Designed ones tell effects apart. Random and searched ones are what a table is judged by: searched ones use few of a
-space's options and just those that a table underrates, so they are harder, and they are what users deploy.
+Designed ones tell effects apart, by what they are made of or by how much they would tell (`table.design`). Random and
+searched ones are what a table is judged by: searched ones use few of a space's options and just those that a table
+underrates, so they are harder, and they are what users deploy.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import numpy as np
 
 from binas_deploy.accuracy import UNITS_PER_POINT, AccuracyModel
 from binas_deploy.block import Block
+from binas_deploy.columns import Columns
 from binas_deploy.problem import Ints, LinearForm, Resource, SelectionProblem
 from binas_deploy.solvers.frontier import Frontier
 from binas_deploy.space import Architecture, SearchSpace
 from binas_deploy.table import LatencyTable
+from binas_deploy.table.design import Candidates, most_informative
 
 SCOUTS: Final = 16
 """Whole networks measured first, to search further ones with."""
@@ -76,6 +79,28 @@ def further_networks(
             known.add(network.arch)
             found.append(network)
     return tuple(found)
+
+
+def informative_networks(
+    table: LatencyTable,
+    measured: Sequence[Network],
+    candidates: Sequence[Network],
+    cost: Callable[[float], float],
+    count: int,
+) -> tuple[Network, ...]:
+    """``count`` of ``candidates``: those that, beside ``measured``, make predictions of ``table`` surer for their cost.
+
+    Predictions of what: networks like all of these. ``cost``: what measuring a network of a latency in ns takes.
+    Called designed: they are no longer drawn like those that a table is judged by.
+    """
+    if not count:
+        return ()
+    known = table.uncertainty([network.arch for network in measured])
+    design = Columns(table.space).design([network.arch for network in (*candidates, *measured)])
+    rows, pool = known.rows(design), len(candidates)
+    seconds = np.array([cost(latency) for latency in design[:pool] @ known.costs])
+    found = most_informative(known.covariance, Candidates(rows[:pool], seconds), rows, known.noise, count)
+    return tuple(Network(candidates[index].arch, "designed") for index in found)
 
 
 def held_out_networks(

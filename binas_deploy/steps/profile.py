@@ -24,7 +24,7 @@ from binas_deploy.quality import noise_findings
 from binas_deploy.shipped import shipped_accuracy
 from binas_deploy.space import SearchSpace
 from binas_deploy.steps.campaign import Campaign, Finished, Job, table_of
-from binas_deploy.steps.networks import Network, further_networks, scouting_networks
+from binas_deploy.steps.networks import Network, further_networks, informative_networks, scouting_networks
 from binas_deploy.steps.subjects import open_subjects
 from binas_deploy.steps.tables import find_table, table_lock, valid_table, workspace_table
 from binas_deploy.table import LatencyTable
@@ -36,6 +36,10 @@ _Load = Callable[[dict[str, OnnxModel]], list[Subject]]
 SCOUTING_ROUNDS: Final = 4
 LEAST_NETWORKS: Final = 24
 """However slow they are."""
+POOL: Final = 96
+"""Networks that the informative ones are chosen from."""
+INFORMATIVE: Final = 1 / 6
+"""Of the further networks: of 64 in all, so many are left that random and searched ones each tell a margin."""
 
 
 def profile(
@@ -150,11 +154,15 @@ def _scouting(job: Job, path: Path, scouts: tuple[Network, ...]) -> Campaign:
 
 
 def _further(job: Job, scouts: tuple[Network, ...], scouted: LatencyTable) -> tuple[Network, ...]:
-    """Random and searched networks to measure beside the scouts, as many as there is time for."""
+    """To measure beside the scouts, as many as there is time for: random, searched, and informative ones."""
     taken = [network.arch for network in scouts]
     count = max(0, _affordable(job, scouted) - len(scouts))
     cost, accuracy = scouted.cost_form(), shipped_accuracy(job.space)
-    return further_networks(job.space, cost, accuracy, taken=taken, count=count, seed=job.seed)
+    drawn = further_networks(job.space, cost, accuracy, taken=taken, count=count + POOL, seed=job.seed)
+    fair = count - round(INFORMATIVE * count)
+    timing = job.spec.timing_rule()
+    chosen = informative_networks(scouted, drawn[:fair], drawn[fair:], timing.visit_ns, count - fair)
+    return (*drawn[:fair], *chosen)
 
 
 def _affordable(job: Job, table: LatencyTable) -> int:

@@ -14,7 +14,7 @@ How far off that is, is told from networks held out in turn (`margin`): fits wit
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -91,6 +91,39 @@ def calibrate(
     model = _Model.of(columns, sources, networks)
     costs = np.rint(model.costs(networks.design, networks.latency_ns)).astype(np.int64)
     return Calibration(costs, statistic, model.ratios, model.spreads, _held_out_errors(model, networks))
+
+
+@dataclass(frozen=True, eq=False)
+class Uncertainty:
+    """How sure a fit is of its terms: ``covariance`` (terms, terms); ``noise`` of one network, as a share.
+
+    ``values``: (columns.size, terms) of the terms; ``costs``: (columns.size,) in ns, which they are relative to.
+    """
+
+    values: Floats
+    costs: Floats
+    covariance: Floats
+    noise: float
+
+    def rows(self, design: Floats) -> Floats:
+        """Of networks, (n, terms), as the covariance weighs them."""
+        return np.asarray(design @ self.values / (design @ self.costs)[:, None], dtype=np.float64)
+
+
+def uncertainty(columns: Columns, sources: Sequence[Source], networks: Networks, also: Floats) -> Uncertainty:
+    """Of a fit to ``networks`` once the ones of the design ``also`` (n, columns.size) are measured too.
+
+    That depends on which they are, not on what is measured.
+
+    Raises:
+        InputError: as `calibrate`.
+    """
+    model = _Model.of(columns, sources, networks)
+    costs = model.costs(networks.design, networks.latency_ns)
+    known = Uncertainty(model.terms.values, costs, np.empty((0, 0)), model.spreads["noise"])
+    rows = known.rows(np.concatenate([networks.design, also]))
+    found = posterior(rows, np.zeros(len(rows)), model.terms.groups, model.spreads)
+    return replace(known, covariance=found.covariance)
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ from binas_deploy.measurement import Measurement
 from binas_deploy.problem import LinearForm
 from binas_deploy.space import Architecture, SearchSpace
 from binas_deploy.space_file import space_document, space_from_document
-from binas_deploy.table.calibration import Calibration, Networks, calibrate
+from binas_deploy.table.calibration import Calibration, Networks, Uncertainty, calibrate, uncertainty
 from binas_deploy.table.cost_model import CostModel
 from binas_deploy.table.document import TABLE_KIND, TABLE_VERSION, TableDocument, calibration_document
 from binas_deploy.table.margin import CONFIDENCE, Margin
@@ -269,6 +269,16 @@ class LatencyTable:
         """The cost of every decision in integer ns."""
         return self.model.form
 
+    def uncertainty(self, also: Sequence[Architecture] = ()) -> Uncertainty:
+        """How sure the calibration on the pieces would be, once the networks ``also`` are measured too.
+
+        Raises:
+            InputError: a table without pieces.
+        """
+        columns = Columns(self.space)
+        sources = _piece_sources(columns, self.pieces)
+        return uncertainty(columns, sources, _networks(columns, self.anchors), columns.design(also))
+
     def require_space(self, space: SearchSpace, what: str = "the latency table") -> None:
         """Refuse to use this table, called ``what``, for another space.
 
@@ -286,14 +296,20 @@ def _calibrated(
     space: SearchSpace, pieces: Mapping[str, Measurement], anchors: Sequence[Anchor], sources: Sequence[Source]
 ) -> Calibration:
     columns = Columns(space)
-    locations = {key: measured.location for key, measured in pieces.items()}
-    own = [piece_source(columns, locations)] if pieces else []
-    networks = Networks(
+    own = _piece_sources(columns, pieces)
+    return calibrate(columns, [*own, *sources], _networks(columns, anchors), statistic=MEDIAN)
+
+
+def _piece_sources(columns: Columns, pieces: Mapping[str, Measurement]) -> list[Source]:
+    return [piece_source(columns, {key: measured.location for key, measured in pieces.items()})] if pieces else []
+
+
+def _networks(columns: Columns, anchors: Sequence[Anchor]) -> Networks:
+    return Networks(
         columns.design([anchor.arch for anchor in anchors]),
         np.array([anchor.measurement.location for anchor in anchors]),
         tuple(anchor.kind for anchor in anchors),
     )
-    return calibrate(columns, [*own, *sources], networks, statistic=MEDIAN)
 
 
 def table_path(folder: Path, device: str, space: str, conditions: Conditions) -> Path:

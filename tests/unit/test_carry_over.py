@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("fake_adapter")
 
 
 def quality(contention: float | None = 0.0) -> Quality:
-    return Quality(12, 1.0, "rounds", {}, (), 1.0, 1.0, contention, 50, 10**6)
+    return Quality(12, 1.0, "rounds", {}, (), 1.0, 1.0, contention, 1.0, 50, 10**6)
 
 
 def carried(scale: float) -> Reconciliation:
