@@ -11,7 +11,8 @@ of predicting make of them:
 - ``ridge, no pieces``: ridge regression on the decisions of the table's networks, as for accuracy
 - ``ours``: the table
 
-With ``--stored`` the table of another occasion, of that file, is validated too, carried over by 3 of its networks.
+With ``--stored`` the table of another occasion, of that file, is judged by the same measurements, carried over by 3
+of its networks; one of another identity is left out.
 
     python benchmarks/latency_error.py [--device NAME] [--space NAME ...] [--threads N ...] [--networks 40] [--seed N]
         [--keep DIR] [--stored FILE ...]
@@ -23,6 +24,7 @@ benchmarks/results/latency_error.json.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import tempfile
@@ -39,11 +41,14 @@ from binas_deploy.cli.render import make_progress, table
 from binas_deploy.columns import Columns, Floats
 from binas_deploy.devices import DeviceSpec, load_device_spec
 from binas_deploy.progress import Progress
+from binas_deploy.space import SearchSpace
 from binas_deploy.space_file import load_space
 from binas_deploy.steps.carry_over import ANCHORS
+from binas_deploy.steps.networks import held_out_networks
 from binas_deploy.steps.profile import profile
-from binas_deploy.steps.validate import Validated, validate
+from binas_deploy.steps.validate import Validated, judged, measured_in_processes
 from binas_deploy.table import LatencyTable
+from binas_deploy.table.parts import spread
 from binas_deploy.table.terms import piece_source, work_sources
 
 SPACES: Final = ("cifar10", "mobilenetv3")
@@ -58,8 +63,7 @@ def main() -> None:
     progress = make_progress(quiet=False)
     made_under = conditions(threads=max(args.threads), seed=args.seed)
     # One after the other: they would disturb one another.
-    rows = [_fresh(name, threads, args, progress) for name in args.space or SPACES for threads in args.threads]
-    rows += [_stored(path, args, progress) for path in args.stored]
+    rows = [_occasion(name, threads, args, progress) for name in args.space or SPACES for threads in args.threads]
     occasions = [*_earlier(), {"conditions": made_under, "columns": rows}]
     path = write(NAME, made_under, {"occasions": occasions})
     print(_text(rows))
@@ -87,60 +91,56 @@ def _earlier() -> list[dict[str, Any]]:
     return found
 
 
-def _fresh(name: str, threads: int, args: argparse.Namespace, progress: Progress) -> dict[str, Any]:
-    """A table made now, and its validation."""
+def _occasion(name: str, threads: int, args: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    """A table made now and those of other days, judged by the same measurements."""
     space, spec = load_space(name), load_device_spec(args.device).with_threads(threads)
-    with tempfile.TemporaryDirectory() as folder:
-        started = time.monotonic()
-        path, latencies = profile(
-            space, spec, workspace=args.keep or Path(folder), seed=args.seed, progress=progress, force=True
-        )
-        seconds = time.monotonic() - started
-        print(f"{path}: {seconds:.0f} s", flush=True)
-    found = _validated(latencies, spec, args, progress)
+    made, seconds = _made(space, spec, args, progress)
+    stored = [table for table in map(LatencyTable.load, args.stored) if _alike(table, made)]
+    drawn = held_out_networks(made, accuracy_of(space, args.accuracy), args.networks, args.seed)
+    seen = {anchor.arch for table in stored for anchor in table.anchors}
+    held_out = [network for network in drawn if network.arch not in seen]
+    anchors = [spread(made.anchors, ANCHORS), *(spread(table.anchors, STORED_ANCHORS) for table in stored)]
+    archs = [anchor.arch for anchor in itertools.chain(*anchors)] + [network.arch for network in held_out]
+    runs = measured_in_processes(space, spec, list(dict.fromkeys(archs)), seed=args.seed, progress=progress)
+    found, *others = (judged(table, held_out, few, runs) for table, few in zip([made, *stored], anchors, strict=True))
     return {
-        **_row(latencies, found),
+        **_row(found),
+        "networks": found.to_json()["networks"],
         "profile_seconds": round(seconds, 1),
-        "run": dict(latencies.runs[-1].host),
-        "others_mape_percent": _others(latencies, found),
+        "run": dict(made.runs[-1].host),
+        "others_mape_percent": _others(made, found),
+        "stored": [_row(other) for other in others],
     }
 
 
-def _stored(path: Path, args: argparse.Namespace, progress: Progress) -> dict[str, Any]:
-    """A table of another occasion."""
-    latencies = LatencyTable.load(path)
-    spec = load_device_spec(latencies.device).with_threads(int(latencies.conditions.identity["threads"]))
-    return _row(latencies, _validated(latencies, spec, args, progress, anchors=STORED_ANCHORS))
+def _made(
+    space: SearchSpace, spec: DeviceSpec, args: argparse.Namespace, progress: Progress
+) -> tuple[LatencyTable, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.monotonic()
+        path, made = profile(
+            space, spec, workspace=args.keep or Path(folder), seed=args.seed, progress=progress, force=True
+        )
+        seconds = time.monotonic() - started
+    print(f"{path}: {seconds:.0f} s", flush=True)
+    return made, seconds
 
 
-def _validated(
-    latencies: LatencyTable,
-    spec: DeviceSpec,
-    args: argparse.Namespace,
-    progress: Progress,
-    *,
-    anchors: int = ANCHORS,
-) -> Validated:
-    return validate(
-        latencies,
-        spec,
-        accuracy=accuracy_of(latencies.space, args.accuracy),
-        networks=args.networks,
-        anchors=anchors,
-        seed=args.seed,
-        progress=progress,
-    )
+def _alike(one: LatencyTable, other: LatencyTable) -> bool:
+    """Whether a table of another day holds here too."""
+    alike = one.space.fingerprint == other.space.fingerprint
+    return alike and one.conditions.identity == other.conditions.identity
 
 
-def _row(latencies: LatencyTable, found: Validated) -> dict[str, Any]:
-    identity = latencies.conditions.identity
+def _row(found: Validated) -> dict[str, Any]:
+    identity = found.table.conditions.identity
     return {
         "runtime": f"{identity['runtime']} {identity['runtime_version']}",
         "threads": int(identity["threads"]),
-        "table_made": latencies.created,
-        "table_networks": len(latencies.anchors),
+        "table_made": found.table.created,
+        "table_networks": len(found.table.anchors),
         "anchors": found.carried[0].anchors,
-        **found.to_json(),
+        **{key: value for key, value in found.to_json().items() if key != "networks"},
     }
 
 
@@ -201,7 +201,16 @@ def _text(rows: list[dict[str, Any]]) -> str:
         for row in rows
         for kind in ("random", "searched")
     ]
-    return table(header, lines)
+    return "\n".join([table(header, lines), "", *_of_other_days(rows)])
+
+
+def _of_other_days(rows: list[dict[str, Any]]) -> list[str]:
+    return [
+        f"table of {stored['table_made']}, {stored['anchors']} anchors: "
+        + ", ".join(f"{kind} {stored[kind]['mape_percent']:.2f} %" for kind in ("random", "searched"))
+        for row in rows
+        for stored in row["stored"]
+    ]
 
 
 if __name__ == "__main__":

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 
 from binas_deploy.accuracy import AccuracyModel
 from binas_deploy.devices import DeviceSpec
-from binas_deploy.errors import NotMeasuredError
 from binas_deploy.measure import Timing
 from binas_deploy.progress import SILENT, Progress
 from binas_deploy.quality import noise_findings
+from binas_deploy.space import Architecture, SearchSpace
 from binas_deploy.steps.carry_over import ANCHORS, reconciled
 from binas_deploy.steps.fresh import measured_in_fresh_process
 from binas_deploy.steps.networks import Network, held_out_networks
@@ -23,9 +24,22 @@ from binas_deploy.table.parts import spread
 from binas_deploy.table.reconcile import Reconciliation
 from binas_deploy.table.validation import Predictions, Validation, figures, noise_floor_percent
 
+KINDS: Final = ("random", "searched")
 PROCESSES: Final = 2
-_ROUNDS: Final = 24
+_ROUNDS: Final = 16
 _SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """Networks measured in one process: latency of each in ns; ``notes``: what was noisy."""
+
+    latency_ns: Mapping[Architecture, float]
+    notes: tuple[str, ...]
+
+    def of(self, archs: Iterable[Architecture]) -> tuple[float, ...]:
+        """In this order."""
+        return tuple(self.latency_ns[arch] for arch in archs)
 
 
 @dataclass(frozen=True)
@@ -79,41 +93,53 @@ def validate(
     ``anchors`` of the table's own networks carry it over to the machine as it is in each process.
 
     Raises:
-        NotMeasuredError: the space has too few networks that the table has not seen.
+        NotMeasuredError: the space has fewer than 3 networks of a kind that the table has not seen.
         DeviceError: the device failed.
     """
     held_out = held_out_networks(table, accuracy, networks, seed)
-    chosen = {
-        kind: [i for i, network in enumerate(held_out) if network.kind == kind] for kind in ("random", "searched")
-    }
-    if not all(chosen.values()):
-        raise NotMeasuredError(f"space '{table.space.name}' has no networks left that the table has not seen.")
-    runs, carried, notes = _measured(table, spec, held_out, spread(table.anchors, anchors), seed, progress)
-    kinds = {kind: figures(runs, indexes) for kind, indexes in chosen.items()}
-    floor = noise_floor_percent(runs[0].measured, runs[1].measured)
-    found = Validation(kinds, floor, tuple(row.scale for row in carried))
-    return Validated(table, held_out, runs, carried, found, notes)
+    chosen = spread(table.anchors, anchors)
+    archs = [anchor.arch for anchor in chosen] + [network.arch for network in held_out]
+    runs = measured_in_processes(table.space, spec, archs, seed=seed, progress=progress)
+    return judged(table, held_out, chosen, runs)
 
 
-def _measured(
-    table: LatencyTable,
-    spec: DeviceSpec,
-    held_out: Sequence[Network],
-    anchors: Sequence[Anchor],
-    seed: int,
-    progress: Progress,
-) -> tuple[tuple[Predictions, ...], tuple[Reconciliation, ...], tuple[str, ...]]:
-    archs = [anchor.arch for anchor in anchors] + [network.arch for network in held_out]
-    timing = _timing(spec.timing_rule())
-    runs, carried, notes = [], [], list[str]()
+def measured_in_processes(
+    space: SearchSpace, spec: DeviceSpec, archs: Sequence[Architecture], *, seed: int = 0, progress: Progress = SILENT
+) -> tuple[Run, ...]:
+    """Networks measured in each of two fresh processes.
+
+    Raises:
+        DeviceError: the device failed.
+    """
+    timing, runs = _timing(spec.timing_rule()), []
     with progress.task(f"measuring {len(archs)} networks in {PROCESSES} fresh processes", PROCESSES) as advance:
         for process in range(PROCESSES):
-            found = measured_in_fresh_process(table.space, spec, archs, timing, seed + process)
-            carried.append(reconciled(table, anchors, found.latencies_ns[: len(anchors)]))
-            runs.append(_predictions(table.model.now(carried[-1]), held_out, found.latencies_ns[len(anchors) :]))
-            notes += [f"process {process + 1}: {text}" for text in noise_findings(found.quality.summary()) or ()]
+            found = measured_in_fresh_process(space, spec, archs, timing, seed + process)
+            notes = tuple(f"process {process + 1}: {text}" for text in noise_findings(found.quality.summary()) or ())
+            runs.append(Run(MappingProxyType(dict(zip(archs, found.latencies_ns, strict=True))), notes))
             advance(1)
-    return tuple(runs), tuple(carried), tuple(notes)
+    return tuple(runs)
+
+
+def judged(
+    table: LatencyTable, held_out: Sequence[Network], anchors: Sequence[Anchor], runs: Sequence[Run]
+) -> Validated:
+    """What measured ``runs`` say of a table that has not seen ``held_out``, carried over by ``anchors`` of its own.
+
+    Raises:
+        NotMeasuredError: fewer than 3 networks of a kind.
+    """
+    now = [run.of(anchor.arch for anchor in anchors) for run in runs]
+    carried = tuple(reconciled(table, anchors, latencies) for latencies in now)
+    found = tuple(
+        _predictions(table.model.now(row), held_out, run.of(network.arch for network in held_out))
+        for row, run in zip(carried, runs, strict=True)
+    )
+    kinds = {kind: figures(found, [i for i, network in enumerate(held_out) if network.kind == kind]) for kind in KINDS}
+    floor = noise_floor_percent(found[0].measured, found[1].measured)
+    validation = Validation(kinds, floor, tuple(row.scale for row in carried))
+    notes = tuple(note for run in runs for note in run.notes)
+    return Validated(table, tuple(held_out), found, carried, validation, notes)
 
 
 def _predictions(model: CostModel, held_out: Sequence[Network], measured: Sequence[float]) -> Predictions:

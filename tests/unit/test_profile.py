@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ import pytest
 
 from binas_deploy.adapters.base import Program
 from binas_deploy.adapters.registry import ADAPTERS, Adapter
+from binas_deploy.columns import Columns
 from binas_deploy.devices import DeviceSpec, TimingSpec, device_conditions, open_device
 from binas_deploy.errors import (
     DeviceError,
@@ -36,7 +37,15 @@ from binas_deploy.steps import journal as journals
 from binas_deploy.steps import profile as profiling
 from binas_deploy.steps import subjects
 from binas_deploy.steps.journal import Journal, JournalHeader, open_journal
-from binas_deploy.steps.networks import SCOUTS, further_networks, middle_network, scouting_networks, searched_networks
+from binas_deploy.steps.networks import (
+    SCOUTS,
+    Network,
+    further_networks,
+    informative_networks,
+    middle_network,
+    scouting_networks,
+    searched_networks,
+)
 from binas_deploy.steps.profile import profile
 from binas_deploy.steps.subjects import anchor_models, anchor_subjects
 from binas_deploy.steps.tables import find_table, matching_table, table_lock, tables_of
@@ -453,6 +462,24 @@ def test_further_networks_are_new_and_of_both_kinds(tiny_space: SearchSpace, tmp
     assert min(kinds.count("random"), kinds.count("searched")) >= 5
     assert not {network.arch for network in found} & set(taken)
     assert len({network.arch for network in found}) == 30
+
+
+def test_informative_networks_tell_more_than_those_drawn_first(tiny_space: SearchSpace, tmp_path: Path) -> None:
+    table = run(tiny_space, tmp_path)[1]
+    taken = [anchor.arch for anchor in table.anchors]
+    drawn = further_networks(tiny_space, table.cost_form(), None, taken=taken, count=60, seed=5)
+    measured, pool = drawn[:10], drawn[10:]
+    found = informative_networks(table, measured, pool, lambda latency: 1.0, 8)
+    assert {network.kind for network in found} == {"designed"}
+    assert len({network.arch for network in found} & {network.arch for network in pool}) == 8
+
+    def left(chosen: Sequence[Network]) -> float:
+        known = table.uncertainty([network.arch for network in (*measured, *chosen)])
+        rows = known.rows(Columns(tiny_space).design([network.arch for network in drawn]))
+        return float(np.mean(np.einsum("ij,jk,ik->i", rows, known.covariance, rows)))
+
+    assert left(found) < left(pool[:8])
+    assert informative_networks(table, measured, pool, lambda latency: 1.0, 0) == ()
 
 
 def test_searched_networks_are_undominated(tiny_space: SearchSpace, tmp_path: Path) -> None:
