@@ -23,7 +23,6 @@ benchmarks/results/latency_error.json.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import tempfile
 import time
@@ -32,7 +31,7 @@ from typing import Any, Final
 
 import numpy as np
 from problems import DEVICE, accuracy_of
-from record import RESULTS, conditions, write
+from record import add_occasion, conditions
 
 from binas_deploy.accuracy.regression import ridge
 from binas_deploy.cli.render import make_progress, table
@@ -60,10 +59,9 @@ def main() -> None:
     # One after the other: they would disturb one another.
     rows = [_fresh(name, threads, args, progress) for name in args.space or SPACES for threads in args.threads]
     rows += [_stored(path, args, progress) for path in args.stored]
-    occasions = [*_earlier(), {"conditions": made_under, "columns": rows}]
-    path = write(NAME, made_under, {"occasions": occasions})
+    number, path = add_occasion(NAME, made_under, {"columns": rows})
     print(_text(rows))
-    print(f"\noccasion {len(occasions)}, written to {path}")
+    print(f"\noccasion {number}, written to {path}")
 
 
 def _arguments() -> argparse.Namespace:
@@ -79,12 +77,6 @@ def _arguments() -> argparse.Namespace:
     args = parser.parse_args()
     args.threads = args.threads or [1]
     return args
-
-
-def _earlier() -> list[dict[str, Any]]:
-    path = RESULTS / f"{NAME}.json"
-    found: list[dict[str, Any]] = json.loads(path.read_text())["occasions"] if path.exists() else []
-    return found
 
 
 def _fresh(name: str, threads: int, args: argparse.Namespace, progress: Progress) -> dict[str, Any]:
