@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from problems import accuracy_of
-from record import RESULTS, conditions, write
+from record import add_occasion, conditions
 
 from binas_deploy.cli.render import make_progress, table
 from binas_deploy.columns import Floats
@@ -46,10 +45,9 @@ def main() -> None:
     progress = make_progress(quiet=False)
     made_under = conditions(threads=1, seed=args.seed)
     rows = [_table(LatencyTable.load(path), args, progress) for path in args.tables]
-    occasions = [*_earlier(), {"conditions": made_under, "tables": rows}]
-    path = write(NAME, made_under, {"occasions": occasions})
+    number, path = add_occasion(NAME, made_under, {"tables": rows})
     print(_text(rows))
-    print(f"\noccasion {len(occasions)}, written to {path}")
+    print(f"\noccasion {number}, written to {path}")
 
 
 def _arguments() -> argparse.Namespace:
@@ -58,12 +56,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--budgets", type=int, default=40, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
-
-
-def _earlier() -> list[dict[str, Any]]:
-    path = RESULTS / f"{NAME}.json"
-    found: list[dict[str, Any]] = json.loads(path.read_text())["occasions"] if path.exists() else []
-    return found
 
 
 def _table(latencies: LatencyTable, args: argparse.Namespace, progress: Progress) -> dict[str, Any]:

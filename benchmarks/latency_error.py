@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
 import tempfile
 import time
@@ -34,7 +33,7 @@ from typing import Any, Final
 
 import numpy as np
 from problems import DEVICE, accuracy_of
-from record import RESULTS, conditions, write
+from record import add_occasion, conditions
 
 from binas_deploy.accuracy.regression import ridge
 from binas_deploy.cli.render import make_progress, table
@@ -64,10 +63,9 @@ def main() -> None:
     made_under = conditions(threads=max(args.threads), seed=args.seed)
     # One after the other: they would disturb one another.
     rows = [_occasion(name, threads, args, progress) for name in args.space or SPACES for threads in args.threads]
-    occasions = [*_earlier(), {"conditions": made_under, "columns": rows}]
-    path = write(NAME, made_under, {"occasions": occasions})
+    number, path = add_occasion(NAME, made_under, {"columns": rows})
     print(_text(rows))
-    print(f"\noccasion {len(occasions)}, written to {path}")
+    print(f"\noccasion {number}, written to {path}")
 
 
 def _arguments() -> argparse.Namespace:
@@ -83,12 +81,6 @@ def _arguments() -> argparse.Namespace:
     args = parser.parse_args()
     args.threads = args.threads or [1]
     return args
-
-
-def _earlier() -> list[dict[str, Any]]:
-    path = RESULTS / f"{NAME}.json"
-    found: list[dict[str, Any]] = json.loads(path.read_text())["occasions"] if path.exists() else []
-    return found
 
 
 def _occasion(name: str, threads: int, args: argparse.Namespace, progress: Progress) -> dict[str, Any]:
@@ -163,7 +155,8 @@ def _methods(latencies: LatencyTable, columns: Columns) -> dict[str, Floats]:
     known = np.array([anchor.measurement.median for anchor in latencies.anchors])
     pieces = piece_source(columns, {key: piece.location for key, piece in latencies.pieces.items()}).costs
     macs = work_sources(columns)[0].costs
-    fitted = ridge(latencies.space, archs, known).contributions.flat()
+    # It takes percentages.
+    fitted = ridge(latencies.space, archs, 100 * known / known.max()).contributions.flat() * known.max() / 100
     return {
         "raw sum": pieces,
         "one factor": pieces * np.median(known / (design @ pieces)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -32,6 +33,18 @@ def write(name: str, made_under: Mapping[str, Any], content: Mapping[str, Any]) 
     path = RESULTS / f"{name}.json"
     write_atomic(path, dump_text({"benchmark": name, "conditions": closed, **content}).encode())
     return path
+
+
+def add_occasion(name: str, made_under: Mapping[str, Any], content: Mapping[str, Any]) -> tuple[int, Path]:
+    """Add ``content`` to the occasions in one benchmark's document: how many these are now, and the document."""
+    occasions = [*_occasions(name), {"conditions": made_under, **content}]
+    return len(occasions), write(name, made_under, {"occasions": occasions})
+
+
+def _occasions(name: str) -> list[dict[str, Any]]:
+    path = RESULTS / f"{name}.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text())["occasions"] if path.exists() else []
+    return found
 
 
 def _version(name: str) -> str:

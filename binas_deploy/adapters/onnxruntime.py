@@ -7,12 +7,10 @@ them (some 6 us a call) is not the device's.
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,12 +19,18 @@ from numpy.typing import NDArray
 
 from binas_deploy.adapters import host
 from binas_deploy.adapters.base import DeviceFacts, Feed, Precision, Program
-from binas_deploy.errors import DeviceError, InputError, MissingExtraError
+from binas_deploy.adapters.runtime import Runtime
+from binas_deploy.errors import DeviceError, InputError
 from binas_deploy.model import OnnxModel
 
-_DISTRIBUTIONS: Final = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
+RUNTIME: Final = Runtime(
+    name="ONNX Runtime",
+    package="onnxruntime",
+    distributions=("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml"),
+    extra="cpu",
+    purpose="Running networks on this CPU",
+)
 _ONLY_ERRORS: Final = 3
-_KEPT_TEXT: Final = 300
 
 
 class OnnxRuntimeDevice:
@@ -52,16 +56,13 @@ class OnnxRuntimeDevice:
         """
         version = _version()
         host.require_threads(self._threads)
-        identity = {
-            "device_model": host.cpu_model(),
-            "runtime": "onnxruntime",
-            "runtime_version": ".".join(version.split(".")[:2]),
-            "provider": self._provider,
-            "provider_options": self._options_text(),
-            "threads": str(self._threads),
-            "affinity": host.affinity(),
-        }
-        return DeviceFacts(identity, {"runtime_version_full": version, **host.host_context()})
+        return RUNTIME.facts(
+            version,
+            device_model=host.cpu_model(),
+            provider=self._provider,
+            options=self._options(),
+            threads=self._threads,
+        )
 
     def compile(self, model: OnnxModel, *, precision: Precision, cache: Path) -> Program:
         """The model as it is: the runtime optimises it while loading.
@@ -69,11 +70,7 @@ class OnnxRuntimeDevice:
         Raises:
             InputError: a precision other than fp32.
         """
-        if precision is not Precision.FP32:
-            raise InputError(
-                f"precision '{precision.value}': the onnxruntime adapter runs fp32 only. Set precision = \"fp32\" in "
-                "the device's file."
-            )
+        RUNTIME.require_fp32(precision)
         return Program(model.sha256, model.payload)
 
     @contextmanager
@@ -84,28 +81,29 @@ class OnnxRuntimeDevice:
             MissingExtraError: onnxruntime is not installed.
             DeviceError: the runtime refuses the model, or runs it on another provider.
         """
-        runtime = _import()
-        try:
-            session = runtime.InferenceSession(program.payload, self._settings(runtime), providers=[self._provider])
-        except Exception as error:
-            raise DeviceError(f"ONNX Runtime cannot load model {program.model_sha256[:12]}: {_brief(error)}") from error
+        package = RUNTIME.imported()
+        with RUNTIME.loading(program):
+            session = package.InferenceSession(program.payload, self._settings(package), providers=[self._provider])
         self._require_provider(session.get_providers())
-        opened = _Session(runtime, session)
-        try:
+        with closing(_Session(package, session)) as opened:
             yield opened
-        finally:
-            opened.close()
 
-    def _options_text(self) -> str:
-        spinning = int(self._allow_spinning)
-        return f"allow_spinning={spinning};execution=sequential;graph_optimization=all;inter_op=1;io=bound"
+    def _options(self) -> dict[str, object]:
+        """What `_settings` and `_Session` set, as facts."""
+        return {
+            "allow_spinning": int(self._allow_spinning),
+            "execution": "sequential",
+            "graph_optimization": "all",
+            "inter_op": 1,
+            "io": "bound",
+        }
 
-    def _settings(self, runtime: Any) -> Any:
-        settings = runtime.SessionOptions()
+    def _settings(self, package: Any) -> Any:
+        settings = package.SessionOptions()
         settings.intra_op_num_threads = self._threads
         settings.inter_op_num_threads = 1
-        settings.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
-        settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        settings.execution_mode = package.ExecutionMode.ORT_SEQUENTIAL
+        settings.graph_optimization_level = package.GraphOptimizationLevel.ORT_ENABLE_ALL
         settings.log_severity_level = _ONLY_ERRORS
         settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(self._allow_spinning)))
         return settings
@@ -122,8 +120,8 @@ class OnnxRuntimeDevice:
 class _Session:
     """A loaded model. The feed last used stays bound, so repeated samples of it allocate nothing."""
 
-    def __init__(self, runtime: Any, session: Any) -> None:
-        self._runtime = runtime
+    def __init__(self, package: Any, session: Any) -> None:
+        self._package = package
         self._session = session
         self._bound: tuple[Feed, Any] | None = None
 
@@ -133,13 +131,13 @@ class _Session:
 
     def run(self, feed: Feed) -> dict[str, NDArray[np.float32]]:
         """Outputs by name."""
-        with _translated():
+        with RUNTIME.running():
             names = [output.name for output in self._session.get_outputs()]
             return dict(zip(names, self._session.run(names, dict(feed)), strict=True))
 
     def sample(self, feed: Feed, *, count: int) -> NDArray[np.int64]:
         """Latency of each of ``count`` back-to-back calls in ns, shape (count,)."""
-        with _translated():
+        with RUNTIME.running():
             binding, call, clock = self._binding(feed), self._session.run_with_iobinding, time.perf_counter_ns
             taken = []
             for _ in range(count):
@@ -158,51 +156,12 @@ class _Session:
         for name, array in feed.items():
             binding.bind_cpu_input(name, array)
         for output in self._session.get_outputs():
-            room = self._runtime.OrtValue.ortvalue_from_numpy(np.zeros(output.shape, np.float32))
+            room = self._package.OrtValue.ortvalue_from_numpy(np.zeros(output.shape, np.float32))
             binding.bind_ortvalue_output(output.name, room)
         return binding
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        raise DeviceError(f"ONNX Runtime failed while running: {_brief(error)}") from error
-
-
-def _brief(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= _KEPT_TEXT else text[:_KEPT_TEXT] + "..."
-
-
-def _import() -> Any:
-    try:
-        return importlib.import_module("onnxruntime")
-    except ModuleNotFoundError as error:
-        raise _missing() from error
-    except ImportError as error:
-        raise DeviceError(f"ONNX Runtime is installed and cannot be imported: {_brief(error)}") from error
-
-
 def _version() -> str:
-    """From the package's metadata where that is unambiguous: importing the runtime costs a tenth of a second."""
-    loaded = sys.modules.get("onnxruntime")
-    installed = [] if loaded else _installed_versions()
-    return installed[0] if len(installed) == 1 else str((loaded or _import()).__version__)
-
-
-def _installed_versions() -> list[str]:
-    found = (_metadata_version(name) for name in _DISTRIBUTIONS)
-    return [version for version in found if version]
-
-
-def _metadata_version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def _missing() -> MissingExtraError:
-    return MissingExtraError("onnxruntime", "cpu", "Running networks on this CPU")
+    """Of the build that is loaded, where one is: several may be installed side by side."""
+    loaded = sys.modules.get(RUNTIME.package)
+    return str(loaded.__version__) if loaded else RUNTIME.version()

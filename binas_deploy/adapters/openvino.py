@@ -6,12 +6,10 @@ is timed with its input bound beforehand and its outputs shared: Python's copies
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
 import io
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,11 +18,18 @@ from numpy.typing import NDArray
 
 from binas_deploy.adapters import host
 from binas_deploy.adapters.base import DeviceFacts, Feed, Precision, Program
-from binas_deploy.errors import DeviceError, InputError, MissingExtraError
+from binas_deploy.adapters.runtime import Runtime, brief
+from binas_deploy.errors import DeviceError, InputError
 from binas_deploy.model import OnnxModel
 
+RUNTIME: Final = Runtime(
+    name="OpenVINO",
+    package="openvino",
+    distributions=("openvino",),
+    extra="openvino",
+    purpose="Running networks by OpenVINO",
+)
 _HINTS: Final = ("LATENCY", "THROUGHPUT")
-_KEPT_TEXT: Final = 300
 
 
 class OpenVinoDevice:
@@ -53,18 +58,15 @@ class OpenVinoDevice:
             InputError: more threads than this process may use.
             DeviceError: the target is not there.
         """
-        version = _version()
+        version = RUNTIME.version()
         host.require_threads(self._threads)
-        identity = {
-            "device_model": self._model(),
-            "runtime": "openvino",
-            "runtime_version": ".".join(version.split(".")[:2]),
-            "provider": self._target,
-            "provider_options": f"hint={self._hint};precision=f32;streams={self._streams}",
-            "threads": str(self._threads),
-            "affinity": host.affinity(),
-        }
-        return DeviceFacts(identity, {"runtime_version_full": version, **host.host_context()})
+        return RUNTIME.facts(
+            version,
+            device_model=self._model(),
+            provider=self._target,
+            options={"hint": self._hint, "precision": "f32", "streams": self._streams},
+            threads=self._threads,
+        )
 
     def compile(self, model: OnnxModel, *, precision: Precision, cache: Path) -> Program:
         """The model as it is: OpenVINO compiles it while loading.
@@ -72,11 +74,7 @@ class OpenVinoDevice:
         Raises:
             InputError: a precision other than fp32.
         """
-        if precision is not Precision.FP32:
-            raise InputError(
-                f"precision '{precision.value}': the openvino adapter runs fp32 only. Set precision = \"fp32\" in the "
-                "device's file."
-            )
+        RUNTIME.require_fp32(precision)
         return Program(model.sha256, model.payload)
 
     @contextmanager
@@ -87,17 +85,12 @@ class OpenVinoDevice:
             MissingExtraError: openvino is not installed.
             DeviceError: OpenVINO refuses the model or the target.
         """
-        runtime, core = _import(), self._opened()
-        try:
+        package, core = RUNTIME.imported(), self._opened()
+        with RUNTIME.loading(program):
             compiled = core.compile_model(core.read_model(io.BytesIO(program.payload)), self._target, self._settings())
             request = compiled.create_infer_request()
-        except Exception as error:
-            raise DeviceError(f"OpenVINO cannot load model {program.model_sha256[:12]}: {_brief(error)}") from error
-        opened = _Request(runtime, compiled, request)
-        try:
+        with closing(_Request(package, compiled, request)) as opened:
             yield opened
-        finally:
-            opened.close()
 
     def _settings(self) -> dict[str, str]:
         settings = {"PERFORMANCE_HINT": self._hint, "INFERENCE_PRECISION_HINT": "f32"}
@@ -113,20 +106,20 @@ class OpenVinoDevice:
         except Exception as error:
             there = ", ".join(self._opened().available_devices)
             raise DeviceError(
-                f"OpenVINO has no device '{self._target}' here (there: {there}): {_brief(error)}"
+                f"OpenVINO has no device '{self._target}' here (there: {there}): {brief(error)}"
             ) from error
 
     def _opened(self) -> Any:
         if self._core is None:
-            self._core = _import().Core()
+            self._core = RUNTIME.imported().Core()
         return self._core
 
 
 class _Request:
     """A loaded model. The feed last used stays bound, so repeated samples of it copy nothing."""
 
-    def __init__(self, runtime: Any, compiled: Any, request: Any) -> None:
-        self._runtime = runtime
+    def __init__(self, package: Any, compiled: Any, request: Any) -> None:
+        self._package = package
         self._names = [output.get_any_name() for output in compiled.outputs]
         self._request = request
         self._bound: Feed | None = None
@@ -137,14 +130,14 @@ class _Request:
 
     def run(self, feed: Feed) -> dict[str, NDArray[np.float32]]:
         """Outputs by name."""
-        with _translated():
+        with RUNTIME.running():
             self._bind(feed)
             self._request.infer()
             return {name: np.array(self._request.get_tensor(name).data) for name in self._names}
 
     def sample(self, feed: Feed, *, count: int) -> NDArray[np.int64]:
         """Latency of each of ``count`` back-to-back calls in ns, shape (count,)."""
-        with _translated():
+        with RUNTIME.running():
             self._bind(feed)
             call, clock, taken = self._request.infer, time.perf_counter_ns, []
             for _ in range(count):
@@ -157,39 +150,5 @@ class _Request:
         if self._bound is feed:
             return
         for name, array in feed.items():
-            self._request.set_tensor(name, self._runtime.Tensor(np.ascontiguousarray(array), shared_memory=True))
+            self._request.set_tensor(name, self._package.Tensor(np.ascontiguousarray(array), shared_memory=True))
         self._bound = feed
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        raise DeviceError(f"OpenVINO failed while running: {_brief(error)}") from error
-
-
-def _brief(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= _KEPT_TEXT else text[:_KEPT_TEXT] + "..."
-
-
-def _import() -> Any:
-    try:
-        return importlib.import_module("openvino")
-    except ModuleNotFoundError as error:
-        raise _missing() from error
-    except ImportError as error:
-        raise DeviceError(f"OpenVINO is installed and cannot be imported: {_brief(error)}") from error
-
-
-def _version() -> str:
-    """From the package's metadata: importing the runtime costs a third of a second."""
-    try:
-        return importlib.metadata.version("openvino")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise _missing() from error
-
-
-def _missing() -> MissingExtraError:
-    return MissingExtraError("openvino", "openvino", "Running networks by OpenVINO")

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from binas_deploy.bundle.files import FILE_LIMITS, MODEL_NAME, VECTORS_NAME
 from binas_deploy.estimate import EstimateDocument
 from binas_deploy.space import Architecture
-from binas_deploy.table.parts import NAME_PATTERN, TIME_PATTERN
+from binas_deploy.table.names import NAME_PATTERN, TIME_PATTERN
 
 MANIFEST_KIND: Final = "bundle-manifest"
 MANIFEST_VERSION: Final = 1

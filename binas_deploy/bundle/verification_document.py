@@ -16,7 +16,7 @@ from binas_deploy.bundle.verification_parts import Accuracy, AccuracyNotMeasured
 from binas_deploy.conditions import ConditionsDocument
 from binas_deploy.estimate import EstimateDocument
 from binas_deploy.measurement import Measurement, MeasurementDocument
-from binas_deploy.table.parts import NAME_PATTERN, TIME_PATTERN
+from binas_deploy.table.names import NAME_PATTERN, TIME_PATTERN
 
 VERIFICATION_KIND: Final = "verification"
 VERIFICATION_VERSION: Final = 1

@@ -8,19 +8,24 @@ Format history of ``binas-deploy/latency-table``:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from binas_deploy.columns import Columns
 from binas_deploy.conditions import ConditionsDocument
-from binas_deploy.errors import InputError
+from binas_deploy.documents import validation_message
+from binas_deploy.errors import DocumentError, InputError, NotMeasuredError
 from binas_deploy.measurement import Measurement, MeasurementDocument
 from binas_deploy.problem import LinearForm
 from binas_deploy.space import Architecture
 from binas_deploy.table.calibration import Calibration
-from binas_deploy.table.parts import NAME_PATTERN, TIME_PATTERN, Anchor, MeasuringRun
+from binas_deploy.table.names import NAME_PATTERN, TIME_PATTERN
+from binas_deploy.table.parts import Anchor, MeasuringRun
 
 TABLE_KIND: Final = "latency-table"
 TABLE_VERSION: Final = 1
@@ -119,6 +124,26 @@ class TableDocument(_Strict):
         )
         flat = columns.flat(form)
         return Calibration(flat, found.statistic, found.ratios, found.spreads, tuple(found.errors))
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """A context in which what is read from ``path`` is checked: what does not fit is told with the file's name.
+
+    Raises:
+        DocumentError: for a field or parts that do not fit.
+        NotMeasuredError: for a lack of measurements.
+    """
+    try:
+        yield
+    except ValidationError as error:
+        raise DocumentError(validation_message(path, error)) from error
+    except NotMeasuredError as error:
+        raise NotMeasuredError(f"{path}: {error}") from error
+    except DocumentError:
+        raise  # it names the path itself
+    except InputError as error:
+        raise DocumentError(f"{path}: {error}") from error
 
 
 def calibration_document(calibration: Calibration, columns: Columns) -> dict[str, Any]:

@@ -14,38 +14,37 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from binas_deploy.columns import Columns
 from binas_deploy.conditions import Conditions
-from binas_deploy.documents import read_document, seal, timestamp, validation_message, write_document
-from binas_deploy.errors import DocumentError, InputError, MismatchError, NotMeasuredError
+from binas_deploy.documents import read_document, seal, timestamp, write_document
+from binas_deploy.errors import InputError, MismatchError
 from binas_deploy.estimate import Estimate
 from binas_deploy.measurement import Measurement
 from binas_deploy.problem import LinearForm
 from binas_deploy.space import Architecture, SearchSpace
 from binas_deploy.space_file import space_document, space_from_document
-from binas_deploy.table.calibration import Calibration, Networks, Uncertainty, calibrate, uncertainty
+from binas_deploy.table.calibration import Calibration, Uncertainty, uncertainty
 from binas_deploy.table.cost_model import CostModel
-from binas_deploy.table.document import TABLE_KIND, TABLE_VERSION, TableDocument, calibration_document
+from binas_deploy.table.document import TABLE_KIND, TABLE_VERSION, TableDocument, calibration_document, naming
 from binas_deploy.table.margin import CONFIDENCE, Margin
+from binas_deploy.table.names import require_name, require_time
 from binas_deploy.table.parts import (
     Anchor,
     MeasuringRun,
+    calibrated,
+    calibration_networks,
     check_anchors,
+    check_calibration,
     check_pieces,
     check_runs,
     given_anchors,
-    is_skip,
     measured_pieces,
-    require_name,
-    require_time,
+    piece_sources,
     stated_conditions,
 )
 from binas_deploy.table.statistic import MEDIAN, Statistic, statistic
-from binas_deploy.table.terms import Source, piece_source, work_sources
-
-__all__ = ["Anchor", "LatencyTable", "MeasuringRun", "is_skip", "measured_pieces", "table_path"]
+from binas_deploy.table.terms import Source, work_sources
 
 
 @dataclass(frozen=True)
@@ -78,10 +77,7 @@ class LatencyTable:
         check_pieces(self.space, self.pieces)
         check_anchors(self.space, self.anchors)
         check_runs(self.runs, [*self.pieces.values(), *(anchor.measurement for anchor in self.anchors)])
-        if len(self.calibration.errors) != len(self.anchors):
-            raise InputError(
-                f"calibration.errors: {len(self.calibration.errors)}, there are {len(self.anchors)} anchors."
-            )
+        check_calibration(self.calibration, self.anchors)
         self._margin(self.calibration.errors)  # a table that cannot say how far off it is, is none
 
     @classmethod
@@ -111,7 +107,7 @@ class LatencyTable:
         check_anchors(space, anchors)
         kept = {piece.key: pieces[piece.key].thinned() for piece in measured_pieces(space) if pieces}
         networks = tuple(Anchor(anchor.arch, anchor.kind, anchor.measurement.thinned()) for anchor in anchors)
-        fitted = _calibrated(space, kept, networks, sources)
+        fitted = calibrated(space, kept, networks, sources)
         return cls(device, space, conditions, created, tuple(runs), kept, networks, fitted, simulated)
 
     @classmethod
@@ -161,16 +157,8 @@ class LatencyTable:
             NotMeasuredError: it lacks a piece of its space, or anchors.
         """
         content = read_document(path, TABLE_KIND, TABLE_VERSION)
-        try:
+        with naming(path):
             return cls._from_document(TableDocument.model_validate(content), path)
-        except ValidationError as error:
-            raise DocumentError(validation_message(path, error)) from error
-        except NotMeasuredError as error:
-            raise NotMeasuredError(f"{path}: {error}") from error
-        except DocumentError:
-            raise  # it names the path itself
-        except InputError as error:
-            raise DocumentError(f"{path}: {error}") from error
 
     @classmethod
     def _from_document(cls, document: TableDocument, path: Path) -> LatencyTable:
@@ -276,8 +264,8 @@ class LatencyTable:
             InputError: a table without pieces.
         """
         columns = Columns(self.space)
-        sources = _piece_sources(columns, self.pieces)
-        return uncertainty(columns, sources, _networks(columns, self.anchors), columns.design(also))
+        networks = calibration_networks(columns, self.anchors)
+        return uncertainty(columns, piece_sources(columns, self.pieces), networks, columns.design(also))
 
     def require_space(self, space: SearchSpace, what: str = "the latency table") -> None:
         """Refuse to use this table, called ``what``, for another space.
@@ -290,36 +278,3 @@ class LatencyTable:
                 f"{what}: measured for space '{self.space.name}' ({self.space.fingerprint[:8]}), "
                 f"asked for '{space.name}' ({space.fingerprint[:8]}). Profile the space that is asked for."
             )
-
-
-def _calibrated(
-    space: SearchSpace, pieces: Mapping[str, Measurement], anchors: Sequence[Anchor], sources: Sequence[Source]
-) -> Calibration:
-    columns = Columns(space)
-    own = _piece_sources(columns, pieces)
-    return calibrate(columns, [*own, *sources], _networks(columns, anchors), statistic=MEDIAN)
-
-
-def _piece_sources(columns: Columns, pieces: Mapping[str, Measurement]) -> list[Source]:
-    return [piece_source(columns, {key: measured.location for key, measured in pieces.items()})] if pieces else []
-
-
-def _networks(columns: Columns, anchors: Sequence[Anchor]) -> Networks:
-    return Networks(
-        columns.design([anchor.arch for anchor in anchors]),
-        np.array([anchor.measurement.location for anchor in anchors]),
-        tuple(anchor.kind for anchor in anchors),
-    )
-
-
-def table_path(folder: Path, device: str, space: str, conditions: Conditions) -> Path:
-    """Where a table stands: ``<folder>/<device>/<space>/<precision>-b<batch>-t<threads>-<8 hex of identity>.json``.
-
-    Raises:
-        InputError: a part that is not lower-case letters, digits, '_' and '-'.
-    """
-    parts = {key: conditions.identity[key] for key in ("precision", "batch", "threads")}
-    for what, part in {"device": device, "space": space, **parts}.items():
-        require_name(part, what)
-    name = f"{parts['precision']}-b{parts['batch']}-t{parts['threads']}-{conditions.identity_hash}.json"
-    return folder / device / space / name

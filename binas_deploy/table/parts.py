@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +11,16 @@ from typing import Any, Final
 import numpy as np
 
 from binas_deploy.block import Block, Op, Piece
+from binas_deploy.columns import Columns
 from binas_deploy.conditions import BACK_TO_BACK, IDENTITY_KEYS, Conditions
 from binas_deploy.errors import InputError, NotMeasuredError
 from binas_deploy.measurement import Measurement
 from binas_deploy.space import Architecture, SearchSpace
-from binas_deploy.table.calibration import require_networks
+from binas_deploy.table.calibration import Calibration, Networks, calibrate, require_networks
+from binas_deploy.table.names import require_name, require_time
+from binas_deploy.table.statistic import MEDIAN
+from binas_deploy.table.terms import Source, piece_source
 
-NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,63}$"
-TIME_PATTERN: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
 MOST_NS: Final = 10**18
 _NAMED: Final = 3
 
@@ -71,18 +72,6 @@ def measured_pieces(space: SearchSpace) -> tuple[Piece, ...]:
     return tuple(piece for piece in space.blocks() if not is_skip(piece))
 
 
-def require_name(text: str, what: str) -> None:
-    """Raises InputError unless ``text`` is lower-case letters, digits, '_' and '-', so that it can name a file."""
-    if not re.fullmatch(NAME_PATTERN, text):
-        raise InputError(f"{what}: {text!r} is not a name: use a-z, 0-9, '_' and '-', at most 64 of them.")
-
-
-def require_time(text: str, what: str) -> None:
-    """Raises InputError unless ``text`` is an ISO 8601 time with its offset from UTC."""
-    if not re.fullmatch(TIME_PATTERN, text):
-        raise InputError(f"{what}: {text!r} is not a time such as 2026-11-22T09:30:00+00:00.")
-
-
 def check_pieces(space: SearchSpace, pieces: Mapping[str, Measurement]) -> None:
     """Exactly the pieces of the space must be there, or none: a table can rest on whole networks alone.
 
@@ -119,6 +108,16 @@ def check_anchors(space: SearchSpace, anchors: Sequence[Anchor]) -> None:
     if twice:
         raise InputError(f"anchors: a network stands twice ({space.text(twice[0])}); give each one once.")
     require_networks(len(anchors))
+
+
+def check_calibration(calibration: Calibration, anchors: Sequence[Anchor]) -> None:
+    """It must hold one error for each anchor.
+
+    Raises:
+        InputError: otherwise.
+    """
+    if len(calibration.errors) != len(anchors):
+        raise InputError(f"calibration.errors: {len(calibration.errors)}, there are {len(anchors)} anchors.")
 
 
 def given_anchors(samples: Sequence[tuple[Architecture, float]]) -> tuple[Anchor, ...]:
@@ -163,6 +162,34 @@ def check_runs(runs: Sequence[MeasuringRun], measurements: Sequence[Measurement]
     named = {int(run) for measurement in measurements for run in np.unique(measurement.runs)}
     if named - known:
         raise InputError(f"runs: samples name {sorted(named - known)}, listed are {sorted(known)}.")
+
+
+def calibrated(
+    space: SearchSpace, pieces: Mapping[str, Measurement], anchors: Sequence[Anchor], sources: Sequence[Source]
+) -> Calibration:
+    """The calibration of pieces (by key, or none), and of ``sources`` beside them, to the medians of anchors.
+
+    Raises:
+        NotMeasuredError: fewer than 3 anchors.
+        InputError: neither pieces nor sources, or a source by which a network costs nothing.
+    """
+    columns = Columns(space)
+    own = piece_sources(columns, pieces)
+    return calibrate(columns, [*own, *sources], calibration_networks(columns, anchors), statistic=MEDIAN)
+
+
+def piece_sources(columns: Columns, pieces: Mapping[str, Measurement]) -> list[Source]:
+    """The account that the pieces give of what decisions cost; none without pieces."""
+    return [piece_source(columns, {key: measured.location for key, measured in pieces.items()})] if pieces else []
+
+
+def calibration_networks(columns: Columns, anchors: Sequence[Anchor]) -> Networks:
+    """The anchors as a calibration takes them."""
+    return Networks(
+        columns.design([anchor.arch for anchor in anchors]),
+        np.array([anchor.measurement.location for anchor in anchors]),
+        tuple(anchor.kind for anchor in anchors),
+    )
 
 
 def _some(names: Sequence[str]) -> str:

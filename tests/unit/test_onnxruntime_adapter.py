@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from binas_deploy.adapters import host, onnxruntime
+from binas_deploy.adapters import host, runtime
 from binas_deploy.adapters.base import Precision
 from binas_deploy.adapters.onnxruntime import OnnxRuntimeDevice
+from binas_deploy.adapters.runtime import Runtime
 from binas_deploy.errors import DeviceError, InputError, MissingExtraError
 from binas_deploy.model import OnnxModel
 from binas_deploy.testing.networks import random_feed, random_network, small_space
@@ -28,8 +28,8 @@ def model() -> OnnxModel:
 
 def test_facts_read_without_importing_the_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
-    monkeypatch.setattr(onnxruntime, "_metadata_version", lambda name: "1.31.1" if name == "onnxruntime" else "")
-    monkeypatch.setattr(onnxruntime, "_import", lambda: pytest.fail("imported"))
+    monkeypatch.setattr(runtime, "_installed_version", lambda name: "1.31.1" if name == "onnxruntime" else "")
+    monkeypatch.setattr(Runtime, "imported", lambda self: pytest.fail("imported"))
     facts = OnnxRuntimeDevice(1).facts()
     assert facts.identity["runtime_version"] == "1.31"
     assert facts.context["runtime_version_full"] == "1.31.1"
@@ -40,8 +40,8 @@ def test_facts_read_without_importing_the_runtime(monkeypatch: pytest.MonkeyPatc
 
 def test_two_builds_side_by_side_are_told_by_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
-    monkeypatch.setattr(onnxruntime, "_metadata_version", lambda name: "9.9.9")
-    monkeypatch.setattr(onnxruntime, "_import", lambda: SimpleNamespace(__version__="1.23.2"))
+    monkeypatch.setattr(runtime, "_installed_version", lambda name: "9.9.9")
+    monkeypatch.setattr(Runtime, "imported", lambda self: SimpleNamespace(__version__="1.23.2"))
     assert OnnxRuntimeDevice(1).facts().identity["runtime_version"] == "1.23"
 
 
@@ -51,22 +51,13 @@ def test_no_runtime_is_a_missing_extra(monkeypatch: pytest.MonkeyPatch, model: O
 
     monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
     monkeypatch.setattr(importlib, "import_module", absent)
-    monkeypatch.setattr(onnxruntime, "_metadata_version", lambda name: "")
+    monkeypatch.setattr(runtime, "_installed_version", lambda name: "")
     device = OnnxRuntimeDevice(1)
     with pytest.raises(MissingExtraError, match=r"pip install 'binas-deploy\[cpu\]'"):
         device.facts()
     program = device.compile(model, precision=Precision.FP32, cache=tmp_path)
     with pytest.raises(MissingExtraError), device.load(program):
         pass
-
-
-def test_a_runtime_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(name: str) -> Any:
-        raise ImportError("DLL load failed")
-
-    monkeypatch.setattr(importlib, "import_module", broken)
-    with pytest.raises(DeviceError, match="DLL load failed"):
-        onnxruntime._import()
 
 
 def test_threads_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +87,7 @@ def test_another_provider_than_asked_is_refused(
         GraphOptimizationLevel=level,
         InferenceSession=lambda *given, **more: SimpleNamespace(get_providers=lambda: found),
     )
-    monkeypatch.setattr(onnxruntime, "_import", lambda: fake)
+    monkeypatch.setattr(Runtime, "imported", lambda self: fake)
     device = OnnxRuntimeDevice(1, provider="CUDAExecutionProvider")
     program = device.compile(model, precision=Precision.FP32, cache=tmp_path)
     with (
