@@ -27,7 +27,7 @@ from binas_deploy.table.validation import Predictions, Validation, figures, nois
 KINDS: Final = ("random", "searched")
 PROCESSES: Final = 2
 _ROUNDS: Final = 12
-_SECONDS: Final = 60.0
+_SECONDS: Final = 40.0
 
 
 @dataclass(frozen=True)

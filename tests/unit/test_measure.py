@@ -136,7 +136,7 @@ def noisy_latency(call: int) -> int:
 
 
 def test_a_noisy_subject_is_measured_to_the_limit_and_marked() -> None:
-    found = run({"a": Scripted(), "b": Scripted(noisy_latency)})
+    found = run({"a": Scripted(), "b": Scripted(noisy_latency), "c": Scripted()})
     assert (found.quality.stopped_by, found.quality.rounds) == ("rounds", 9)
     assert found.quality.noisy == ("b",)
     assert found.quality.interval_percent["b"] > 1 > found.quality.interval_percent["a"]
@@ -254,7 +254,7 @@ def test_a_drift_shows_in_the_sentinel() -> None:
 
 
 def test_the_report_is_complete() -> None:
-    quality = run({"a": Scripted(), "b": Scripted(noisy_latency)}).quality
+    quality = run({"a": Scripted(), "b": Scripted(noisy_latency), "c": Scripted()}).quality
     assert quality.contention is None or quality.contention >= 0
     assert quality.timer_resolution_ns == 1
     assert quality.to_json()["noisy"] == ["b"]
