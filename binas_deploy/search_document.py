@@ -81,6 +81,7 @@ class ResultDocument(_Strict):
     tie_rule: _Text
     seed: _Whole
     solve_seconds: _Amount
+    notes: list[_Text]
 
     @model_validator(mode="after")
     def _limited(self) -> ResultDocument:

@@ -3,7 +3,7 @@
 Format history of ``binas-deploy/search-result``:
 
 1. The first: network, what it needs, predictions, each budget and what is used of it, bound and gap, hashes of the
-   tables and the accuracy model, the space's own text.
+   tables and the accuracy model, the space's own text, and notes for people.
 """
 
 from __future__ import annotations
@@ -53,6 +53,11 @@ class LatencyAnswer:
     simulated: bool
     every_network_meets_it: bool
 
+    @property
+    def carried_over(self) -> bool:
+        """Whether the table was read for the machine as it is now."""
+        return self.predicted != self.as_made
+
 
 @dataclass(frozen=True)
 class ComputedAnswer:
@@ -78,7 +83,8 @@ class SearchResult:
     """``accuracy`` and ``bound`` in percent, ``gap`` in points; ``footprint`` is what the network needs.
 
     No network within the budgets is predicted above ``bound``; both are None when the solver gave no bound.
-    ``supernet_digest`` is that of the accuracy model (empty when it does not know one).
+    ``supernet_digest`` is that of the accuracy model (empty when it does not know one). ``notes``: what a person should
+    know of how it was found.
     """
 
     space: SearchSpace
@@ -96,6 +102,7 @@ class SearchResult:
     tie_rule: str
     seed: int
     solve_seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -186,6 +193,7 @@ class SearchResult:
             "tie_rule": self.tie_rule,
             "seed": self.seed,
             "solve_seconds": self.solve_seconds,
+            "notes": list(self.notes),
         }
         return seal(RESULT_KIND, RESULT_VERSION, content)
 
@@ -213,6 +221,7 @@ def _from_document(document: ResultDocument, path: Path) -> SearchResult:
         tie_rule=document.tie_rule,
         seed=document.seed,
         solve_seconds=document.solve_seconds,
+        notes=tuple(document.notes),
     )
 
 

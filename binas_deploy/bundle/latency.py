@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Final
-
-import numpy as np
 
 from binas_deploy.bundle.verification_parts import Verdict
-from binas_deploy.errors import InputError
 from binas_deploy.estimate import Estimate
 from binas_deploy.measurement import Measurement
+from binas_deploy.table.reconcile import Reconciliation, reconcile
 from binas_deploy.table.statistic import MEDIAN, QUANTILES
-
-_RATIO_UNITS: Final = 10**9
 
 
 @dataclass(frozen=True)
@@ -29,40 +24,12 @@ class AnchorMedians:
 
 
 @dataclass(frozen=True)
-class MachineFactor:
-    """How many times slower the machine is than when the table was measured: the median over ``anchors`` of now/then.
-
-    ``low`` and ``high`` are its 95 % order-statistic interval; None with fewer than 6 anchors.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-    anchors: int
-
-    @classmethod
-    def of(cls, anchors: Sequence[AnchorMedians]) -> MachineFactor:
-        """From anchors measured again.
-
-        Raises:
-            InputError: there are none.
-        """
-        if not anchors:
-            raise InputError("a machine factor needs at least one anchor measured again.")
-        # As integers of 1e-9, so that a measurement's order statistics serve.
-        ratios = np.array([round(_RATIO_UNITS * row.now_ns / row.then_ns) for row in anchors], dtype=np.int64)
-        measured = Measurement(np.maximum(ratios, 1), np.zeros_like(ratios))
-        low, high = measured.known_interval(0.5) or (None, None)
-        scale = 1 / _RATIO_UNITS
-        return cls(measured.median * scale, low and low * scale, high and high * scale, len(anchors))
-
-
-@dataclass(frozen=True)
 class Latency:
     """Latency of the network, measured in one interleaved run with the table's ``anchors``.
 
     ``statistic``: what of it was asked, a key of `QUANTILES`; ``predicted`` in ns by the table, of that.
-    ``noise`` and ``stopped_by`` are those of the measuring run, as text.
+    ``noise`` and ``stopped_by`` are those of the measuring run, as text; ``anchor_noise`` is the relative standard
+    deviation of one anchor as the table found it.
     """
 
     measurement: Measurement
@@ -72,6 +39,7 @@ class Latency:
     rounds: int
     stopped_by: str
     noise: Mapping[str, str]
+    anchor_noise: float
     statistic: str = MEDIAN
 
     def __post_init__(self) -> None:
@@ -88,14 +56,15 @@ class Latency:
         return self.measurement.known_interval(QUANTILES[self.statistic])
 
     @cached_property
-    def machine(self) -> MachineFactor:
-        """The machine now against the machine that the table was measured on."""
-        return MachineFactor.of(self.anchors)
+    def machine(self) -> Reconciliation:
+        """From the machine that the table was measured on to the machine now. Raises InputError without anchors."""
+        then, now = [row.then_ns for row in self.anchors], [row.now_ns for row in self.anchors]
+        return reconcile(then, now, noise=self.anchor_noise)
 
     @property
     def predicted_now_ns(self) -> float:
         """The table's prediction for the machine as it is now."""
-        return self.predicted.value * self.machine.value
+        return self.machine.now_ns(self.predicted.value)
 
     @property
     def error_percent(self) -> float:

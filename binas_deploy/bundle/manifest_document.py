@@ -24,6 +24,8 @@ _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Text = Annotated[str, Field(min_length=1, max_length=1000)]
 _Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 _Count = Annotated[int, Field(ge=1, le=2**31)]
+Noise = Annotated[float, Field(gt=0, le=1e6)]
+"""Relative standard deviation of one measured network."""
 
 
 class _Strict(BaseModel):
@@ -75,6 +77,7 @@ class _Asked(_Strict):
 class _Table(_Strict):
     digest: _Digest
     path: Annotated[str, Field(max_length=4096)]
+    noise: Noise
 
 
 class _Network(_Strict):

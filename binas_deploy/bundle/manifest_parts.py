@@ -81,10 +81,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class TableSource:
-    """The latency table that predicted: its digest, and where it lay (for people)."""
+    """The latency table that predicted: its digest, where it lay (for people), and how finely it was measured.
+
+    ``noise``: the relative standard deviation of one of its networks.
+    """
 
     digest: str
     path: str
+    noise: float
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from binas_deploy.bundle.latency import AnchorMedians, Latency, MachineFactor
+from binas_deploy.bundle.latency import AnchorMedians, Latency
 from binas_deploy.bundle.verification_document import (
     VERIFICATION_KIND,
     VERIFICATION_VERSION,
@@ -32,7 +32,6 @@ __all__ = [
     "AccuracyNotMeasured",
     "AnchorMedians",
     "Latency",
-    "MachineFactor",
     "Parity",
     "Verdict",
     "VerificationReport",

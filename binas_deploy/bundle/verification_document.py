@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from binas_deploy.bundle.latency import AnchorMedians, Latency
+from binas_deploy.bundle.manifest_document import Noise
 from binas_deploy.bundle.verification_parts import Accuracy, AccuracyNotMeasured, Parity
 from binas_deploy.conditions import ConditionsDocument
 from binas_deploy.estimate import EstimateDocument
@@ -49,10 +50,10 @@ class _Anchor(_Strict):
     now_ns: _Time
 
 
-class _MachineFactor(_Strict):
-    value: _Amount
-    low: _Amount | None
-    high: _Amount | None
+class _Machine(_Strict):
+    scale: _Number
+    offset_ns: _Number
+    relative_sd: _Amount
     anchors: Annotated[int, Field(ge=1)]
 
 
@@ -70,12 +71,13 @@ class _Latency(_Strict):
     samples: Annotated[int, Field(ge=1)]
     rounds: Annotated[int, Field(ge=1)]
     predicted: EstimateDocument
-    machine_factor: _MachineFactor
-    predicted_now: _Amount
+    machine: _Machine
+    predicted_now: _Number
     error_percent: _Number
     headroom_percent: _Number
     stopped_by: Annotated[str, Field(max_length=64)]
     noise: dict[str, str]
+    anchor_noise: Noise
     anchors: Annotated[list[_Anchor], Field(min_length=1)]
     measurement: MeasurementDocument
 
@@ -88,6 +90,7 @@ class _Latency(_Strict):
             rounds=self.rounds,
             stopped_by=self.stopped_by,
             noise=self.noise,
+            anchor_noise=self.anchor_noise,
             statistic=self.statistic,
         )
 
@@ -165,12 +168,13 @@ def latency_json(latency: Latency) -> dict[str, Any]:
         "samples": len(measured),
         "rounds": latency.rounds,
         "predicted": latency.predicted.to_json(),
-        "machine_factor": dict(vars(latency.machine)),
+        "machine": dict(vars(latency.machine)),
         "predicted_now": latency.predicted_now_ns,
         "error_percent": latency.error_percent,
         "headroom_percent": latency.headroom_percent,
         "stopped_by": latency.stopped_by,
         "noise": dict(latency.noise),
+        "anchor_noise": latency.anchor_noise,
         "anchors": [dict(vars(anchor)) for anchor in latency.anchors],
         "measurement": measured.to_json(),
     }

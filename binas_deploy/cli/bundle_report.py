@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from binas_deploy.block import block_text
 from binas_deploy.bundle.manifest import MANIFEST_NAME, VERIFICATION_NAME, Manifest
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from binas_deploy.bundle.verification import Latency, VerificationReport
     from binas_deploy.estimate import Estimate
     from binas_deploy.steps.rounds import Deployment, Round
+    from binas_deploy.table.reconcile import Reconciliation
 
+_NORMAL_95: Final = 1.96
 _WORDS = {
     Verdict.PASS: "PASS",
     Verdict.FAIL: "FAIL",
@@ -109,8 +111,7 @@ def _files(manifest: Manifest) -> str:
 
 
 def _latency_rows(latency: Latency) -> list[tuple[str, str]]:
-    measured, factor = latency.measurement, latency.machine
-    spread = "" if factor.low is None or factor.high is None else f" ({factor.low:.3f} to {factor.high:.3f}, 95 %)"
+    measured = latency.measurement
     budget = f"budget {_ms(latency.budget_ns)}: {_WORDS[latency.verdict]}, headroom {latency.headroom_percent:+.1f} %"
     quantiles = ", ".join(f"{name} {_ms(getattr(measured, name))}" for name in ("median", "p90", "p95", "p99"))
     expected = f"{_ms(latency.predicted_now_ns)} for the machine as it is now ({latency.error_percent:+.1f} %)"
@@ -118,8 +119,17 @@ def _latency_rows(latency: Latency) -> list[tuple[str, str]]:
         ("latency", f"{_ms(latency.value_ns)} measured {latency.statistic}{_interval(latency.interval)}, {budget}"),
         ("", f"{quantiles}; {_how_measured(latency)}"),
         ("", f"{_ms(latency.predicted.value)} predicted by the table, {expected}"),
-        ("machine", f"{factor.value:.3f} times the table's latencies{spread}, by {factor.anchors} anchors"),
+        ("machine", _machine(latency.machine)),
     ]
+
+
+def _machine(found: Reconciliation) -> str:
+    """``1.020 times the table's latencies and +0.3 us (within 0.9 %, 95 %), by 12 anchors``."""
+    within = f"within {100 * _NORMAL_95 * found.relative_sd:.1f} %, 95 %"
+    return (
+        f"{found.scale:.3f} times the table's latencies and {found.offset_ns / 1e3:+.1f} us ({within}), "
+        f"by {found.anchors} anchor{'' if found.anchors == 1 else 's'}"
+    )
 
 
 def _how_measured(latency: Latency) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from binas_deploy.cli.render import facts
 from binas_deploy.quantities import Quantity
+from binas_deploy.table.cost_model import AS_MEASURED, AS_NOW
 
 if TYPE_CHECKING:
     from binas_deploy.estimate import Estimate
@@ -20,7 +21,7 @@ def search_text(result: SearchResult, path: Path) -> str:
     rows = [
         ("network", result.text),
         ("size", _size(result.footprint)),
-        *((f"latency on {answer.device}", _latency(answer)) for answer in result.latencies),
+        *(row for answer in result.latencies for row in _latency(answer)),
         *((answer.resource, answer.text) for answer in result.computed),
         ("accuracy", f"{_percent(result.accuracy)} predicted, top-1"),
         ("proof", _proof(result)),
@@ -63,9 +64,12 @@ def _percent(estimate: Estimate) -> str:
     return f"{estimate.value:.2f} % ({estimate.low:.2f} to {estimate.high:.2f}, {estimate.confidence:.0%})"
 
 
-def _latency(answer: LatencyAnswer) -> str:
+def _latency(answer: LatencyAnswer) -> list[tuple[str, str]]:
     held = f" held with confidence {answer.confidence:g}" if answer.confidence else ""
-    return f"{milliseconds(answer.predicted)} predicted {answer.statistic}, budget {answer.budget}{held}"
+    now = f" {AS_NOW}" if answer.carried_over else ""
+    said = f"{milliseconds(answer.predicted)} predicted {answer.statistic}{now}, budget {answer.budget}{held}"
+    as_made = [("", f"{milliseconds(answer.as_made)} {AS_MEASURED}")] if answer.carried_over else []
+    return [(f"latency on {answer.device}", said), *as_made]
 
 
 def _proof(result: SearchResult) -> str:
@@ -79,7 +83,7 @@ def _proof(result: SearchResult) -> str:
 
 
 def _notes(result: SearchResult) -> list[str]:
-    notes = []
+    notes = [*result.notes]
     if result.every_network_meets_it:
         notes.append("every network of the space meets this budget: it excludes nothing")
     if result.simulated:

@@ -26,10 +26,13 @@ from binas_deploy.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from binas_deploy.budget import Budget
     from binas_deploy.devices import DeviceSpec
     from binas_deploy.resources import Setting
     from binas_deploy.space import SearchSpace
+    from binas_deploy.steps.carry_over import CarriedOver
     from binas_deploy.table import LatencyTable
 
 
@@ -39,6 +42,7 @@ Examples:
   binas-deploy search --budget 0.5ms --budget weights=1MB --budget memory=300kB
   binas-deploy search --budget cpu=0.5ms --budget board=20ms
   binas-deploy search --budget 0.5ms --confidence 0.95 --statistic p95
+  binas-deploy search --budget 0.5ms --now
   binas-deploy search --budget macs=8M
 """
 
@@ -59,6 +63,11 @@ Examples:
     multiple=True,
     help="Latency table, one for each budget of latency  [default: the workspace's, or the built-in one].",
 )
+@click.option(
+    "--now",
+    is_flag=True,
+    help="First measure a few of the table's networks again, and search for the machine as it is now (some seconds).",
+)
 @click.option("--output", type=PATH, default="search.json", show_default=True, help="Where to write the result.")
 @solver_option
 @click.option("--time-limit", default="60s", show_default=True, metavar="QUANTITY", help="When the solver gives up.")
@@ -75,6 +84,7 @@ def command(
     cadence: str | None,
     accuracy: Path | None,
     table_paths: tuple[Path, ...],
+    now: bool,
     output: Path,
     solver: str,
     time_limit: str,
@@ -82,7 +92,8 @@ def command(
 ) -> None:
     """Find the best network within a budget, exactly.
 
-    Uses a latency table that is there and measures nothing; 'profile' makes one. What is computed needs no table.
+    Uses a latency table that is there; 'profile' makes one. Without --now nothing is measured, and what is computed
+    needs no table.
     """
     from binas_deploy.budget import Budget
     from binas_deploy.conditions import BACK_TO_BACK
@@ -101,20 +112,29 @@ def command(
     from binas_deploy.steps.search import search
 
     require_answerable(parsed)
-    tables = _tables(session, chosen, parsed, _Device(device, threads, cadence), table_paths)
+    asked = _Device(device, threads, cadence)
+    found = _tables(session, chosen, parsed, asked, table_paths)
+    tables = [table for _, table in found]
     # What a table was measured for is what is asked, unless it is said.
     calls = cadence or (tables[0].conditions.identity["cadence"] if tables else BACK_TO_BACK)
     budgets = [replace(budget, statistic=statistic, confidence=confidence, cadence=calls) for budget in parsed]
+    model = AccuracyModel.load(model_path)
+    carried = _carried(session, found, asked, seed) if now else {}
+    notes = _notes(carried)
+    for note in notes:  # said before the search too: a machine that is slower may leave it nothing to find
+        session.progress.note(note)
     result = search(
         chosen,
-        accuracy=AccuracyModel.load(model_path),
+        accuracy=model,
         budgets=budgets,
         tables=tables,
         solver=solver,
         limits=limits,
         seed=seed,
         setting=None if tables else _setting(session, device),
+        carried={name: row.found for name, row in carried.items()},
     )
+    result = replace(result, notes=notes)
     result.save(output)
     session.file(output)
     session.show(search_text(result, output))
@@ -137,8 +157,8 @@ class _Device:
 
 def _tables(
     session: Session, space: SearchSpace, budgets: list[Budget], device: _Device, paths: tuple[Path, ...]
-) -> list[LatencyTable]:
-    """One for each budget of latency: the one given for it, else that of its device."""
+) -> list[tuple[str, LatencyTable]]:
+    """One for each budget of latency, with its device: the one given for it, else that of its device."""
     from binas_deploy.budget import LATENCY
     from binas_deploy.errors import InputError
     from binas_deploy.steps.tables import find_table
@@ -146,7 +166,7 @@ def _tables(
     workspace = session.workspace
     names = [budget.device or device.name for budget in budgets if budget.resource == LATENCY]
     if not paths:
-        return [find_table(space, device.spec(name, workspace), workspace=workspace)[1] for name in names]
+        return [(name, find_table(space, device.spec(name, workspace), workspace=workspace)[1]) for name in names]
     if len(paths) != len(names):
         raise InputError(
             f"{len(names)} budget(s) of latency and {len(paths)} --table; give one table for each, in that order."
@@ -156,7 +176,9 @@ def _tables(
     return [_given(path, space, name, device, workspace) for path, name in zip(paths, wanted, strict=True)]
 
 
-def _given(path: Path, space: SearchSpace, name: str | None, device: _Device, workspace: Path) -> LatencyTable:
+def _given(
+    path: Path, space: SearchSpace, name: str | None, device: _Device, workspace: Path
+) -> tuple[str, LatencyTable]:
     """A table that is named says itself of which device it is. One without a device file was measured elsewhere."""
     from binas_deploy.devices import device_files
     from binas_deploy.steps.given_table import given_table
@@ -166,8 +188,29 @@ def _given(path: Path, space: SearchSpace, name: str | None, device: _Device, wo
     name = name or table.device
     if name == table.device and name not in device_files(workspace):
         table.require_space(space, str(path))
-        return table
-    return given_table(path, space, device.spec(name, workspace))
+        return name, table
+    return name, given_table(path, space, device.spec(name, workspace))
+
+
+def _carried(
+    session: Session, found: list[tuple[str, LatencyTable]], device: _Device, seed: int
+) -> dict[str, CarriedOver]:
+    """How each table is to be read now, by its device."""
+    from binas_deploy.errors import InputError
+    from binas_deploy.steps.carry_over import carry_over
+
+    if not found:
+        raise InputError("--now measures networks of a latency table, and no budget of latency asks for one.")
+    carried = {}
+    for name, table in found:
+        spec = device.spec(name, session.workspace)
+        carried[table.device] = carry_over(table, spec, seed=seed, progress=session.progress)
+    return carried
+
+
+def _notes(carried: Mapping[str, CarriedOver]) -> tuple[str, ...]:
+    """Which machines changed much, and why."""
+    return tuple(f"{device}: {row.note}" for device, row in carried.items() if row.note)
 
 
 def _setting(session: Session, device: str) -> Setting:

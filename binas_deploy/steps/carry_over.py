@@ -51,7 +51,7 @@ def carry_over(table: LatencyTable, spec: DeviceSpec, *, seed: int = 0, progress
 def reconciled(table: LatencyTable, chosen: Sequence[Anchor], now_ns: Sequence[float]) -> Reconciliation:
     """From the table to now, by these networks of it and their latencies now."""
     then = [anchor.measurement.location for anchor in chosen]
-    return reconcile(then, now_ns, noise=table.calibration.spreads["noise"])
+    return reconcile(then, now_ns, noise=table.calibration.noise)
 
 
 def explanation(found: Reconciliation, quality: Quality, then: Mapping[str, str], now: Mapping[str, str]) -> str:

@@ -132,7 +132,7 @@ def _loop(job: _Job) -> Deployment:
             break
     for answer in result.computed:
         notes.add(f"{answer.resource}: {answer.text}")
-    notes.add(_faster_text(report.latency.machine.value / (job.carried.found.scale if job.carried else 1.0)))
+    notes.add(_faster_text(report.latency.predicted_now_ns / rounds[-1].predicted_ns))
     return Deployment(bundle, tuple(rounds), report, job.table_path, tuple(notes.kept))
 
 
@@ -236,7 +236,10 @@ def _round_text(number: int, row: Round) -> str:
 
 
 def _faster_text(factor: float) -> str:
-    """A machine that is slower than its table is found out by the budget; one that is faster leaves some unused."""
+    """``factor``: of the latency predicted for the machine as verified to the one that was searched for.
+
+    A machine that is slower than its table is found out by the budget; one that is faster leaves some unused.
+    """
     if factor > _MUCH_FASTER:
         return ""
     return (

@@ -156,7 +156,7 @@ def _manifest(
         labels=info.data.classes,
         asked=Asked.of(result, table),
         identity=table.conditions.identity,
-        table=TableSource(table.digest, _table_name(table)),
+        table=TableSource(table.digest, _table_name(table), table.calibration.noise),
         anchors=anchors_of(table),
         accuracy_model_digest=result.accuracy_digest,
         supernet_digest=info.digest,

@@ -102,6 +102,7 @@ def _latency(manifest: Manifest, measured: Measured, keys: Sequence[str]) -> Lat
         rounds=measured.quality.rounds,
         stopped_by=noise.pop("stopped_by"),
         noise=noise,
+        anchor_noise=manifest.table.noise,
         statistic=manifest.asked.statistic,
     )
 

@@ -61,6 +61,9 @@ class Calibration:
     ``ratios``: by which each source was brought to the measured level; ``spreads``: of the groups of terms, and the
     noise of one network, as shares; ``errors``: of each network measured / predicted - 1 by a fit without it, None
     where it was never held out.
+
+    Raises:
+        InputError: spreads without the noise.
     """
 
     costs: Ints
@@ -72,6 +75,13 @@ class Calibration:
     def __post_init__(self) -> None:
         for name in ("ratios", "spreads"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+        if "noise" not in self.spreads:
+            raise InputError("calibration.spreads: the noise of one network is missing.")
+
+    @property
+    def noise(self) -> float:
+        """The relative standard deviation of one measured network."""
+        return self.spreads["noise"]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Calibration):

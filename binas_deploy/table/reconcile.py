@@ -7,23 +7,26 @@ With y the latency of an anchor then and z now, and u the median of y::
 
 Speed is what changes between runs of one machine, so the scale is nearly free and the offset is held tight: three
 anchors settle the one and hint at the other. The posterior says how far off both leave a typical network.
+
+It is that of `hierarchy.posterior` for two coefficients, written out: documents state these figures and are checked by
+finding them again, so they have to be the same to the last bit everywhere, and libraries of linear algebra differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import fsum, sqrt
+from statistics import median
 from typing import Final
-
-import numpy as np
 
 from binas_deploy.columns import Floats
 from binas_deploy.errors import InputError
-from binas_deploy.table.hierarchy import posterior
 
 SCALE_SD: Final = 0.3
 OFFSET_SD: Final = 0.02
-_GROUPS: Final = ("scale", "offset")
+LEAST_NOISE: Final = 1e-4
+"""No network is measured more finely than this share: keeps what follows well-conditioned."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,10 @@ class Reconciliation:
     relative_sd: float
     anchors: int
 
+    def now_ns(self, then_ns: float) -> float:
+        """The latency now of what took ``then_ns``."""
+        return self.scale * then_ns + self.offset_ns
+
 
 def reconcile(then_ns: Sequence[float] | Floats, now_ns: Sequence[float] | Floats, *, noise: float) -> Reconciliation:
     """From anchors measured in both runs; ``noise`` is the relative standard deviation of one measured network.
@@ -45,13 +52,26 @@ def reconcile(then_ns: Sequence[float] | Floats, now_ns: Sequence[float] | Float
     Raises:
         InputError: no anchors, not as many now as then, or latencies that are not positive.
     """
-    then, now = np.array(then_ns, dtype=np.float64), np.array(now_ns, dtype=np.float64)
-    if not (len(then) == len(now) > 0 and min(then.min(), now.min()) > 0):
+    then, now = [float(value) for value in then_ns], [float(value) for value in now_ns]
+    if not (len(then) == len(now) > 0 and min(then + now) > 0):
         raise InputError("a table is carried over by at least one anchor, with positive latencies then and now.")
-    unit, centre = float(np.median(then)), float(np.median(now / then))
-    rows = np.column_stack([np.ones_like(then), unit / then])
-    spreads = {"scale": SCALE_SD * centre, "offset": OFFSET_SD * centre, "noise": float(np.sqrt(2)) * noise * centre}
-    found = posterior(rows, now / then - centre, _GROUPS, spreads)
-    scale, offset = centre + float(found.mean[0]), float(found.mean[1])
-    sd = float(np.sqrt(found.variance(np.ones((1, 2)))[0]))
-    return Reconciliation(scale, offset * unit, sd / (scale + offset), len(then))
+    unit, centre = median(then), median(z / y for y, z in zip(then, now, strict=True))
+    shares = [unit / y for y in then]
+    off = [z / y / centre - 1 for y, z in zip(then, now, strict=True)]
+    scale, offset, sd = _posterior(shares, off, max(noise, LEAST_NOISE))
+    typical = 1 + scale + offset
+    return Reconciliation(centre * (1 + scale), centre * offset * unit, sd / typical, len(then))
+
+
+def _posterior(shares: Sequence[float], off: Sequence[float], noise: float) -> tuple[float, float, float]:
+    """Means of scale and offset in ``off = scale + offset * shares``, and the standard deviation of their sum.
+
+    The normal equations of Bayesian linear regression, times the variance of one of ``off``.
+    """
+    variance = 2 * noise**2
+    a, b = len(shares) + variance / SCALE_SD**2, fsum(shares)
+    c = fsum(share * share for share in shares) + variance / OFFSET_SD**2
+    p, q = fsum(off), fsum(share * value for share, value in zip(shares, off, strict=True))
+    determinant = a * c - b * b
+    sd = sqrt(variance * (a - 2 * b + c) / determinant)
+    return (c * p - b * q) / determinant, (a * q - b * p) / determinant, sd

@@ -68,7 +68,7 @@ def write_bundle(
         labels=tuple(f"class{index}" for index in range(space.classes)),
         asked=Asked.of(result, table),
         identity=table.conditions.identity,
-        table=TableSource(table.digest, "table.json"),
+        table=TableSource(table.digest, "table.json", table.calibration.noise),
         anchors=anchors_of(table),
         accuracy_model_digest=result.accuracy_digest,
         supernet_digest=result.supernet_digest,

@@ -15,7 +15,7 @@ from binas_deploy.space_file import load_space
 from binas_deploy.table.calibration import Calibration, Networks, calibrate
 from binas_deploy.table.hierarchy import _loss, posterior, spreads
 from binas_deploy.table.parts import measured_pieces
-from binas_deploy.table.reconcile import reconcile
+from binas_deploy.table.reconcile import LEAST_NOISE, reconcile
 from binas_deploy.table.terms import SPREADS, Source, piece_source, terms, work_sources
 
 # Terms
@@ -258,7 +258,29 @@ def test_an_offset_is_found_from_many_anchors() -> None:
     assert found.offset_ns == pytest.approx(8_000, rel=0.3)
 
 
+@given(st.lists(st.tuples(st.floats(1e5, 1e6), st.floats(0.5, 2)), min_size=1, max_size=9), st.floats(1e-3, 0.05))
+def test_what_carries_a_table_over_is_the_posterior_of_the_linear_model(
+    anchors: list[tuple[float, float]], noise: float
+) -> None:
+    then, ratios = np.array([row[0] for row in anchors]), np.array([row[1] for row in anchors])
+    found = reconcile(then, then * ratios, noise=noise)
+    unit, centre = np.median(then), np.median(ratios)
+    spreads = {"scale": 0.3 * centre, "offset": 0.02 * centre, "noise": np.sqrt(2) * noise * centre}
+    rows = np.column_stack([np.ones_like(then), unit / then])
+    known = posterior(rows, ratios - centre, ("scale", "offset"), spreads)
+    assert found.scale == pytest.approx(centre + known.mean[0])
+    assert found.offset_ns == pytest.approx(known.mean[1] * unit, abs=1e-3)
+    typical = found.now_ns(unit) / unit
+    assert found.relative_sd * typical == pytest.approx(np.sqrt(known.variance(np.ones((1, 2)))[0]))
+    assert found.anchors == len(anchors)
+
+
 def test_nothing_is_carried_over_by_nothing() -> None:
     for then, now in (([], []), ([1.0], []), ([1.0, 2.0], [1.0, -2.0])):
         with pytest.raises(InputError, match="at least one anchor"):
             reconcile(then, now, noise=0.01)
+
+
+def test_a_table_of_no_noise_at_all_is_carried_over_as_one_of_little() -> None:
+    then = np.linspace(2e5, 6e5, 12)
+    assert reconcile(then, 1.3 * then, noise=1e-200) == reconcile(then, 1.3 * then, noise=LEAST_NOISE)

@@ -199,6 +199,14 @@ def test_the_bundle_keeps_the_budget_that_was_asked(
     assert [path.name for path in (real.workspace / "export").iterdir()] == [done.bundle.name]
 
 
+def test_a_machine_that_gets_faster_is_told(real: Place, exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_down(monkeypatch, 1.2)
+    slower_once(exporter, monkeypatch, 0.8)
+    done = real.deploy(real.budget(0.9))
+    assert "the machine is 1.2" in done.notes[-1]
+    assert "times as fast as when the budget was searched for" in done.notes[-1]
+
+
 def test_it_gives_up_after_some_rounds(real: Place, exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
     exporter.before = lambda: slow_down(monkeypatch, 1.12)  # slower each time: what was learnt is never enough
     done = real.deploy(real.budget(0.9))
@@ -400,7 +408,9 @@ def test_the_texts_say_what_was_asked_found_and_decided(
     assert " MMAC, space tiny" in text
     assert "          cn_r1_k1_s1_c16\n" in text  # one stage a line
     assert "measured median (" in text
-    assert "1.15" in next(line for line in lines if line.startswith("machine"))
+    machine = next(line for line in lines if line.startswith("machine"))
+    assert f"{done.report.latency.machine.scale:.3f} times the table's latencies and " in machine
+    assert machine.endswith(f" %, 95 %), by {done.report.latency.machine.anchors} anchors")
     assert "accuracy  NOT MEASURED: it was not asked for" in text
     assert "verdict   PASS (exit code 0)" in text
     assert str(done.table) in text

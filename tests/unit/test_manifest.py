@@ -69,6 +69,7 @@ def test_it_states_what_was_asked_and_the_table_s_anchors(bundle: Bundle, fake_t
     assert manifest.asked.limit_ns > 0
     assert (manifest.asked.device, manifest.asked.threads, manifest.asked.precision) == ("fake", 1, "fp32")
     assert manifest.anchors == anchors_of(fake_table)
+    assert (manifest.table.digest, manifest.table.noise) == (fake_table.digest, fake_table.calibration.noise)
     medians = [anchor.median_ns for anchor in manifest.anchors]
     every = sorted(anchor.measurement.location for anchor in fake_table.anchors)
     assert len(medians) == min(MOST_ANCHORS, len(every))
@@ -138,6 +139,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     "a hash that is none": (lambda c: c["files"]["model.onnx"].update(sha256="../x"), "pattern"),
     "another space's network": (lambda c: c.update(architecture="[['cn_r1_k1_s1_c9']]"), "the network has 1 stages"),
     "a foreign anchor": (lambda c: c["anchors"][0]["architecture"]["depths"].pop(), "the network has 2 stages"),
+    "a table without noise": (lambda c: c["table"].update(noise=0.0), r"table\.noise"),
     "no anchors": (lambda c: c.update(anchors=[]), "anchors: none"),
     "another input": (lambda c: c["input"].update(shape=[1, 3, 9, 9]), "input: found"),
     "another output": (lambda c: c["output"].update(name="y"), "output: found"),

@@ -129,6 +129,7 @@ def rewritten(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda c: c.update(status="infeasible"), "status"),
         (lambda c: c.update(gap=-1.0), "gap"),
         (lambda c: c.update(extra=1), "extra"),
+        (lambda c: c.update(notes="x"), "notes"),
         (lambda c: c.pop("seed"), "seed"),
     ],
 )

@@ -27,7 +27,6 @@ from binas_deploy.bundle.verification import (
     AccuracyNotMeasured,
     AnchorMedians,
     Latency,
-    MachineFactor,
     Parity,
     Verdict,
     VerificationReport,
@@ -41,6 +40,7 @@ from binas_deploy.measurement import Measurement
 from binas_deploy.steps.inference import outputs_of
 from binas_deploy.steps.verify import verify
 from binas_deploy.steps.verify_latency import LEAST_SAMPLES, plan
+from binas_deploy.table.reconcile import reconcile
 from binas_deploy.testing import fake_device
 from binas_deploy.testing.bundles import restate
 
@@ -60,6 +60,7 @@ def latency(samples: list[int] | None = None, budget: int = 500_000, anchors: in
         rounds=12,
         stopped_by="target",
         noise={"sentinel_trend": "1.0010", "contention_cpus": "0.10"},
+        anchor_noise=0.008,
     )
 
 
@@ -149,15 +150,16 @@ def test_the_verdict_is_about_the_statistic_that_was_asked() -> None:
     assert "50 samples are too few for an interval of the p99" in few.reason
 
 
-def test_the_machine_factor_is_the_median_over_the_anchors() -> None:
-    ratios = [0.9, 1.0, 1.01, 1.02, 1.03, 1.04, 3.0]
-    factor = MachineFactor.of([AnchorMedians("random", 1e6, 1e6 * ratio) for ratio in ratios])
-    assert (factor.value, factor.anchors) == (pytest.approx(1.02), 7)
-    assert (factor.low, factor.high) == (pytest.approx(0.9), pytest.approx(3.0))
-    few = MachineFactor.of([AnchorMedians("random", 1e6, 2e6)] * 5)
-    assert (few.value, few.low, few.high) == (pytest.approx(2.0), None, None)
+def test_the_machine_now_is_found_from_the_anchors() -> None:
+    rows = tuple(AnchorMedians("random", then, 1.1 * then + 2_000) for then in (2e5, 3e5, 4e5, 6e5))
+    found = replace(latency(), anchors=rows)
+    assert found.machine == reconcile([row.then_ns for row in rows], [row.now_ns for row in rows], noise=0.008)
+    assert found.machine.anchors == 4
+    assert found.predicted_now_ns == found.machine.scale * 470_000 + found.machine.offset_ns
+    assert found.predicted_now_ns == pytest.approx(1.1 * 470_000 + 2_000, rel=0.002)
+    assert replace(found, anchor_noise=0.02).machine.relative_sd > 2 * found.machine.relative_sd
     with pytest.raises(InputError, match="at least one anchor"):
-        MachineFactor.of([])
+        _ = replace(found, anchors=()).machine
 
 
 def test_the_prediction_is_judged_for_the_machine_as_it_is_now() -> None:
@@ -253,7 +255,9 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a count": (lambda c: c["accuracy"].update(correct=99_999), "cannot be"),
     "a missing part": (lambda c: c.pop("parity"), "parity: Field required"),
     "a field of ours": (lambda c: c.update(remark=""), "remark"),
+    "a machine": (lambda c: c["latency"]["machine"].update(scale=1.0), "do not follow"),
     "no anchors": (lambda c: c["latency"].update(anchors=[]), "latency.anchors"),
+    "anchors without noise": (lambda c: c["latency"].update(anchor_noise=0.0), "latency.anchor_noise"),
     "an identity with holes": (lambda c: c["conditions"]["identity"].pop("runtime"), "missing runtime"),
 }
 
@@ -318,7 +322,8 @@ def test_the_network_gets_enough_samples_and_every_anchor_is_measured(bundle: Bu
     report = run(bundle[0], fake_spec, accuracy="never")
     assert len(report.latency.measurement) >= LEAST_SAMPLES
     assert len(report.latency.anchors) == len(bundle[1].anchors)
-    assert report.latency.machine.value == pytest.approx(1.0, abs=0.01)
+    assert report.latency.anchor_noise == bundle[1].table.noise
+    assert report.latency.predicted_now_ns == pytest.approx(report.latency.predicted.value, rel=0.01)
     assert abs(report.latency.error_percent) < 2
 
 
@@ -347,7 +352,8 @@ def test_a_slower_machine_is_told_from_a_slower_network(
 ) -> None:
     slow_down(monkeypatch, 1.2)
     report = run(bundle[0], fake_spec, accuracy="never")
-    assert report.latency.machine.value == pytest.approx(1.2, abs=0.01)
+    assert report.latency.machine.scale == pytest.approx(1.2, abs=0.04)
+    assert report.latency.predicted_now_ns == pytest.approx(1.2 * report.latency.predicted.value, rel=0.01)
     assert abs(report.latency.error_percent) < 2
     assert (report.latency.verdict, report.exit_code) == (Verdict.FAIL, 1)
 
