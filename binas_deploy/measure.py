@@ -198,33 +198,34 @@ def _visit(subject: Subject, timing: Timing, counts: dict[str, int]) -> Samples:
         _warm_up(executable, subject, timing)
         # Settled once: were it settled anew, slow moments would get fewer samples than fast ones.
         if subject.key not in counts:
-            latency = _sample(executable, subject, _LEAST_SAMPLES).min()
+            latency = checked_samples(executable, subject, _LEAST_SAMPLES).min()
             counts[subject.key] = timing.samples_of_visit(int(latency))
-        return _sample(executable, subject, counts[subject.key])
+        return checked_samples(executable, subject, counts[subject.key])
 
 
 def _visit_in_rhythm(executable: Executable, subject: Subject, timing: Timing, counts: dict[str, int]) -> Samples:
     """Single calls, a period apart. The first is not counted: the subject before has left its traces."""
     if subject.key not in counts:
-        latency = _sample(executable, subject, _LEAST_SAMPLES).min()
+        latency = checked_samples(executable, subject, _LEAST_SAMPLES).min()
         counts[subject.key] = timing.samples_of_visit(int(latency))
     begin, found = time.perf_counter(), []
     for index in range(1 + counts[subject.key]):
         # From the start, not from the last call: a late call does not put off those after it.
         time.sleep(max(0.0, begin + (index + 1) * timing.period_ms / 1e3 - time.perf_counter()))
-        found.append(_sample(executable, subject, 1))
+        found.append(checked_samples(executable, subject, 1))
     return np.concatenate(found[1:])
 
 
 def _warm_up(executable: Executable, subject: Subject, timing: Timing) -> None:
     """At least one call, and calls for ``warmup_ms`` by the device's own account."""
-    first = int(_sample(executable, subject, 1)[0])
+    first = int(checked_samples(executable, subject, 1)[0])
     left = timing.warmup_ms * 1e6 - first
     if left > 0:
-        _sample(executable, subject, min(math.ceil(left / first), _MOST_WARMUP_CALLS))
+        checked_samples(executable, subject, min(math.ceil(left / first), _MOST_WARMUP_CALLS))
 
 
-def _sample(executable: Executable, subject: Subject, count: int) -> Samples:
+def checked_samples(executable: Executable, subject: Subject, count: int) -> Samples:
+    """Latencies of ``count`` calls in ns, (count,). Raises DeviceError where the device gives what cannot be."""
     samples = executable.sample(subject.feed, count=count)
     if samples.shape != (count,) or samples.dtype != np.int64 or samples.min() < 1:
         raise DeviceError(
