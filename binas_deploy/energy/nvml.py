@@ -30,37 +30,37 @@ class Nvml:
         self._package = package
         self._handle: Any = None
         with self:
-            self.name = f"NVML {_text(package.nvmlDeviceGetName(self._handle))}"
+            self.name = f"NVML {_text(self._call('nvmlDeviceGetName', self._handle))}"
             self.joules()
 
     def joules(self) -> float:
         """Since the driver was loaded. Raises DeviceError where it does not say."""
-        try:
-            return float(self._package.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1e3
-        except self._package.NVMLError as error:
-            raise DeviceError(f"NVML: the GPU does not tell its energy: {error}") from error
+        return float(self._call("nvmlDeviceGetTotalEnergyConsumption", self._handle)) / 1e3
 
     def __enter__(self) -> Nvml:
-        try:
-            self._package.nvmlInit()
-            self._handle = self._chosen()
-        except self._package.NVMLError as error:
-            raise DeviceError(f"NVML: no NVIDIA GPU can be asked: {error}") from error
+        self._call("nvmlInit")
+        self._handle = self._chosen()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._package.nvmlShutdown()
+        self._call("nvmlShutdown")
 
     def _chosen(self) -> Any:
         first = os.environ.get(_VISIBLE, "").split(",")[0].strip()
         if first.startswith(_UUID):
-            return self._package.nvmlDeviceGetHandleByUUID(first)
+            return self._call("nvmlDeviceGetHandleByUUID", first)
         # CUDA and NVML number GPUs differently, so a number does not tell which one is meant.
-        if (count := self._package.nvmlDeviceGetCount()) != 1:
+        if (count := self._call("nvmlDeviceGetCount")) != 1:
             raise DeviceError(f"NVML: {count} GPUs: say which with {_VISIBLE}={_UUID}..., as 'nvidia-smi -L' lists it.")
-        return self._package.nvmlDeviceGetHandleByIndex(0)
+        return self._call("nvmlDeviceGetHandleByIndex", 0)
+
+    def _call(self, function: str, *arguments: object) -> Any:
+        try:
+            return getattr(self._package, function)(*arguments)
+        except self._package.NVMLError as error:
+            raise DeviceError(f"NVML: the driver answers {function} with: {error}.") from error
 
 
 def nvml() -> Nvml:

@@ -1,9 +1,9 @@
 """The supply of a Jetson board: power that an INA3221 monitor shows, integrated over time.
 
 Linux, Documentation/hwmon/ina3221.rst: in<n>_label names a channel, in<n>_input is its voltage in mV and curr<n>_input
-its current in mA. NVIDIA, Jetson Linux Developer Guide, "Power Monitor": VDD_IN is the input of the whole module,
-POM_5V_IN that of a Jetson Nano. Other rails feed parts of the module and may lie in one another, so they are not
-added up: a board that shows neither is not measured.
+its current in mA. VDD_IN is the input of the whole module, POM_5V_IN that of a Jetson Nano (NVIDIA's developer forum,
+topics 200883 and 73608). Other rails feed parts of the module and may lie in one another, so they are not added up: a
+board that shows neither is not measured.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Linux, Documentation/power/powercap/powercap.rst: each ``intel-rapl:<n>`` in /sy
 ``name``, a counter ``energy_uj`` in microjoules, and the range ``max_energy_range_uj`` after which that begins again.
 AMD processors appear under the same names. Only domains of whole packages are read: the others are parts of these, as
 ``intel-rapl:0:0`` (core), or hold them, as ``psys``. A package is cores, caches and built-in graphics; memory is not
-in it. The counter moves about once in a millisecond (Intel Software Developer's Manual, volume 3B, 15.10).
+in it. The counter moves about once in a millisecond (Intel Software Developer's Manual, volume 3B, RAPL interfaces).
 """
 
 from __future__ import annotations

@@ -269,8 +269,8 @@ def test_of_several_gpus_one_must_be_chosen(sysfs: Sysfs, monkeypatch: pytest.Mo
     ("package", "error", "message"),
     [
         (None, EnvironmentFault, "pip install nvidia-ml-py"),
-        (StandIn(0), DeviceError, "no NVIDIA GPU can be asked: Driver Not Loaded"),
-        (StandIn(counts=False), DeviceError, "does not tell its energy: Not Supported"),
+        (StandIn(0), DeviceError, "answers nvmlInit with: Driver Not Loaded"),
+        (StandIn(counts=False), DeviceError, "TotalEnergyConsumption with: Not Supported"),
     ],
     ids=["absent", "no driver", "old"],
 )
