@@ -1,4 +1,4 @@
-"""`Budget`: the most that a network may take of a resource; a latency with its statistic, cadence and device."""
+"""`Budget`: the most that a network may take of a resource; a latency or energy with the device it holds on."""
 
 from __future__ import annotations
 
@@ -11,21 +11,26 @@ from binas_deploy.errors import InputError
 from binas_deploy.quantities import Quantity, parse_quantity
 
 LATENCY: Final = "latency"
+ENERGY: Final = "energy"
 RESOURCES: Final = {
     LATENCY: "time",
     "params": "count",
     "macs": "count",
     "weights": "size",
     "memory": "size",
-    "energy": "energy",
+    ENERGY: "energy",
 }
 """What can be limited, and the kind of quantity that limits it. No device may be called like one."""
+MEASURED: Final = (LATENCY, ENERGY)
+"""What depends on the device; the others are computed."""
+_JOULES: Final = "J"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True)
 class Budget:
-    """At most ``quantity`` of ``resource``. ``device``: where a latency holds, None is the only one in question.
+    """At most ``quantity`` of ``resource``. ``device``: where a latency or an energy (of one call) holds, None is the
+    only one in question.
 
     ``statistic`` and ``cadence``: of which latency; ``confidence``: with which it is to hold, so that a search
     bounds it from above; None takes the prediction as it is.
@@ -49,12 +54,12 @@ class Budget:
             raise InputError(
                 f"{self.quantity}: a budget of {self.resource} is of kind {needed}, not {self.quantity.kind}."
             )
-        if self.device is not None and self.resource != LATENCY:
+        if self.device is not None and self.resource not in MEASURED:
             raise InputError(f"a budget of {self.resource} holds on every device; leave out '{self.device}'.")
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """Read ``30ms``, ``cpu=30ms`` for one device among several, or ``macs=8M``. ``str()`` is the inverse.
+        """Read ``30ms``, ``5mJ``, ``cpu=30ms`` for one device of several, or ``macs=8M``. ``str()`` is the inverse.
 
         Raises:
             InputError: no unit, another kind of unit, zero, negative or absurd, or a malformed name.
@@ -68,7 +73,8 @@ class Budget:
             )
         if name in RESOURCES:
             return cls(parse_quantity(amount, RESOURCES[name]), resource=name)
-        return cls(parse_quantity(amount), name or None)
+        resource = ENERGY if amount.rstrip().endswith(_JOULES) else LATENCY  # the unit tells the two apart
+        return cls(parse_quantity(amount, RESOURCES[resource]), name or None, resource=resource)
 
     @property
     def limit(self) -> int:
@@ -81,5 +87,5 @@ class Budget:
         return self.quantity.text
 
     def __str__(self) -> str:
-        name = self.device if self.resource == LATENCY else self.resource
+        name = self.device or ("" if self.resource == LATENCY else self.resource)
         return f"{name}={self.text}" if name else self.text

@@ -35,7 +35,7 @@ class EstimateDocument(BaseModel):
     value: _Number
     low: _Number
     high: _Number
-    unit: Literal["ns", "%"]
+    unit: Literal["ns", "nJ", "%"]
     confidence: Annotated[float, Field(gt=0, lt=1)]
     method: Annotated[str, Field(max_length=1000)]
 

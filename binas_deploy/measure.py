@@ -210,7 +210,7 @@ class _Visits:
     def sample(self, executable: Executable, subject: Subject, count: int) -> Samples:
         """``count`` latencies in ns."""
         wall, cpu = time.perf_counter_ns(), time.process_time_ns()
-        samples = _sample(executable, subject, count)
+        samples = checked_samples(executable, subject, count)
         self.wall_ns += time.perf_counter_ns() - wall
         self.cpu_ns += time.process_time_ns() - cpu
         return samples
@@ -253,7 +253,8 @@ def _warm_up(executable: Executable, subject: Subject, timing: Timing, visits: _
         visits.sample(executable, subject, min(math.ceil(left / first), _MOST_WARMUP_CALLS))
 
 
-def _sample(executable: Executable, subject: Subject, count: int) -> Samples:
+def checked_samples(executable: Executable, subject: Subject, count: int) -> Samples:
+    """Latencies of ``count`` calls in ns, (count,). Raises DeviceError where the device gives what cannot be."""
     samples = executable.sample(subject.feed, count=count)
     if samples.shape != (count,) or samples.dtype != np.int64 or samples.min() < 1:
         raise DeviceError(

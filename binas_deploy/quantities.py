@@ -24,6 +24,7 @@ _UNITS: Final[dict[str, tuple[str, int]]] = {
     "GB": ("size", 10**9),
     "KiB": ("size", 2**10),
     "MiB": ("size", 2**20),
+    "uJ": ("energy", 10**3),
     "mJ": ("energy", 10**6),
     "J": ("energy", 10**9),
     "": ("count", 1),
@@ -34,7 +35,7 @@ _UNITS: Final[dict[str, tuple[str, int]]] = {
 _EXACT: Final = {
     "time": (("s", 10**10, 9), ("ms", 10**5, 6), ("us", 10**3, 3), ("ns", 0, 0)),
     "size": (("GB", 10**9, 9), ("MB", 10**6, 6), ("kB", 10**3, 3), ("B", 0, 0)),
-    "energy": (("J", 10**9, 9), ("mJ", 0, 6)),
+    "energy": (("J", 10**9, 9), ("mJ", 10**5, 6), ("uJ", 0, 3)),
     "count": (("G", 10**9, 9), ("M", 10**6, 6), ("k", 10**3, 3), ("", 0, 0)),
 }
 """Of each kind, largest first: unit, from what amount it is used, and its decimal digits."""
@@ -72,8 +73,8 @@ def parse_quantity(text: str, kind: str = "time") -> Quantity:
     if match is None:
         raise InputError(f"{text!r} is not a quantity. Write a number and a unit, such as {example}.")
     number, unit = match.groups()
-    if unit in ("\u00b5s", "\u03bcs"):  # the micro sign and the Greek letter
-        unit = "us"
+    if unit[:1] in ("\u00b5", "\u03bc"):  # the micro sign and the Greek letter
+        unit = f"u{unit[1:]}"
     if not unit and kind != "count":
         choices = ", ".join(f"{number}{name}" for name in _names(kind))
         raise InputError(f"{text!r} has no unit. Write one of: {choices}.")
@@ -94,7 +95,7 @@ def format_quantity(amount: float, kind: str = "time") -> str:
         return f"{amount / 1e6:.2f} MB" if amount >= 10**5 else f"{amount:.0f} B"
     if kind == "count":
         return f"{amount / 1e6:.2f} M" if amount >= 10**5 else f"{amount:.0f}"
-    return f"{amount / 1e6:.3f} mJ"
+    return f"{amount / 1e6:.3f} mJ" if amount >= 10**5 else f"{amount / 1e3:.3f} uJ"
 
 
 def _base_units(number: str, factor: int) -> int | None:

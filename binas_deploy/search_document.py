@@ -43,6 +43,19 @@ class _Latency(_Strict):
     every_network_meets_it: bool
 
 
+class _Energy(_Strict):
+    budget: _Text
+    limit_nj: _Limit
+    device: _Text
+    sensor: _Text
+    confidence: Annotated[float, Field(gt=0, lt=1)] | None
+    most_predicted_nj: _Whole
+    predicted: EstimateDocument
+    table_digest: _Digest
+    simulated: bool
+    every_network_meets_it: bool
+
+
 class _Computed(_Strict):
     resource: Literal["params", "macs", "weights", "memory"]
     budget: _Text
@@ -69,6 +82,7 @@ class ResultDocument(_Strict):
     space: dict[str, str]
     architecture: NetworkDocument
     latencies: list[_Latency]
+    energies: Annotated[list[_Energy], Field(min_length=1, default_factory=list)]
     computed: list[_Computed]
     footprint: _Footprint
     accuracy: EstimateDocument
@@ -85,6 +99,6 @@ class ResultDocument(_Strict):
 
     @model_validator(mode="after")
     def _limited(self) -> ResultDocument:
-        if not self.latencies and not self.computed:
-            raise ValueError("a search has at least one budget: latencies and computed are both empty")
+        if not (self.latencies or self.energies or self.computed):
+            raise ValueError("a search has at least one budget: latencies, energies and computed are all empty")
         return self

@@ -3,7 +3,8 @@
 Format history of ``binas-deploy/search-result``:
 
 1. The first: network, what it needs, predictions, each budget and what is used of it, bound and gap, hashes of the
-   tables and the accuracy model, the space's own text, and notes for people.
+   tables and the accuracy model, the space's own text, and notes for people; ``energies`` only where a budget is of
+   energy.
 """
 
 from __future__ import annotations
@@ -60,6 +61,25 @@ class LatencyAnswer:
 
 
 @dataclass(frozen=True)
+class EnergyAnswer:
+    """One budget of energy and what is predicted of it: ``predicted`` in nJ of one call, by ``sensor``.
+
+    The rest is as of a `LatencyAnswer`.
+    """
+
+    budget: str
+    limit_nj: int
+    device: str
+    sensor: str
+    confidence: float | None
+    most_predicted_nj: int
+    predicted: Estimate
+    table_digest: str
+    simulated: bool
+    every_network_meets_it: bool
+
+
+@dataclass(frozen=True)
 class ComputedAnswer:
     """One budget of 'params', 'macs', 'weights' or 'memory' and what the network uses of it, exactly.
 
@@ -103,6 +123,7 @@ class SearchResult:
     seed: int
     solve_seconds: float
     notes: tuple[str, ...] = ()
+    energies: tuple[EnergyAnswer, ...] = ()
 
     @property
     def text(self) -> str:
@@ -110,9 +131,9 @@ class SearchResult:
         return self.space.text(self.architecture)
 
     @property
-    def budgets(self) -> tuple[LatencyAnswer | ComputedAnswer, ...]:
+    def budgets(self) -> tuple[LatencyAnswer | EnergyAnswer | ComputedAnswer, ...]:
         """Every budget, those of latency first."""
-        return (*self.latencies, *self.computed)
+        return (*self.latencies, *self.energies, *self.computed)
 
     @property
     def latency_budget(self) -> LatencyAnswer:
@@ -146,7 +167,7 @@ class SearchResult:
     @property
     def simulated(self) -> bool:
         """Whether any latency table was simulated."""
-        return any(answer.simulated for answer in self.latencies)
+        return any(row.simulated for row in self.latencies) or any(row.simulated for row in self.energies)
 
     @cached_property
     def digest(self) -> str:
@@ -181,6 +202,7 @@ class SearchResult:
             "space": space_document(self.space),
             "architecture": {"text": self.text, **self.architecture.to_json()},
             "latencies": [_latency_json(answer) for answer in self.latencies],
+            **({"energies": [_energy_json(answer) for answer in self.energies]} if self.energies else {}),
             "computed": [dict(vars(answer)) for answer in self.computed],
             "footprint": dict(vars(self.footprint)),
             "accuracy": self.accuracy.to_json(),
@@ -222,6 +244,9 @@ def _from_document(document: ResultDocument, path: Path) -> SearchResult:
         seed=document.seed,
         solve_seconds=document.solve_seconds,
         notes=tuple(document.notes),
+        energies=tuple(
+            EnergyAnswer(**{**row.model_dump(), "predicted": row.predicted.estimate()}) for row in document.energies
+        ),
     )
 
 
@@ -239,3 +264,7 @@ def _network(space: SearchSpace, stated: NetworkDocument, path: Path) -> Archite
 def _latency_json(answer: LatencyAnswer) -> dict[str, Any]:
     estimates = {name: getattr(answer, name).to_json() for name in ("predicted", "as_made")}
     return {**vars(answer), **estimates}
+
+
+def _energy_json(answer: EnergyAnswer) -> dict[str, Any]:
+    return {**vars(answer), "predicted": answer.predicted.to_json()}

@@ -33,6 +33,12 @@ from binas_deploy.cli.options import (
 )
 @from_option
 @seed_option
+@click.option(
+    "--energy/--no-energy",
+    default=False,
+    show_default=True,
+    help="Then measure the energy of the networks too, where a sensor can be read; some minutes more.",
+)
 @click.option("--force", is_flag=True, help="Measure again even where a valid table is there.")
 @common
 def command(
@@ -45,18 +51,20 @@ def command(
     networks: int | None,
     sources: tuple[Path, ...],
     seed: int,
+    energy: bool,
     force: bool,
 ) -> None:
     """Measure a space's blocks on a device: the latency table.
 
     Every distinct block and some dozens of whole networks, random and searched ones, interleaved in random order. A run
     that was stopped continues when the same command is given again. With --from, tables of other devices, only whole
-    networks are measured, and --networks 10 gets far.
+    networks are measured, and --networks 10 gets far. With --energy, a table that is there without gets it added.
     """
     from binas_deploy.cli.report import profile_text
     from binas_deploy.devices import load_device_spec
     from binas_deploy.quantities import parse_quantity
     from binas_deploy.space_file import load_space
+    from binas_deploy.steps.energy import energy_sensor
     from binas_deploy.steps.profile import profile
     from binas_deploy.table import LatencyTable
 
@@ -73,6 +81,7 @@ def command(
         force=force,
         sources=[LatencyTable.load(source) for source in sources],
         networks=networks,
+        energy=energy_sensor(spec) if energy else None,
     )
     session.file(path)
     session.show(profile_text(table, path))

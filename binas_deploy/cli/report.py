@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from binas_deploy.cli.render import facts
 from binas_deploy.quantities import Quantity
 from binas_deploy.table.cost_model import AS_MEASURED, AS_NOW
+from binas_deploy.table.energy import energy_model
 
 if TYPE_CHECKING:
     from binas_deploy.estimate import Estimate
     from binas_deploy.resources import Footprint
-    from binas_deploy.search_result import LatencyAnswer, SearchResult
+    from binas_deploy.search_result import EnergyAnswer, LatencyAnswer, SearchResult
     from binas_deploy.table import LatencyTable
 
 
@@ -22,6 +23,7 @@ def search_text(result: SearchResult, path: Path) -> str:
         ("network", result.text),
         ("size", _size(result.footprint)),
         *(row for answer in result.latencies for row in _latency(answer)),
+        *((f"energy on {answer.device}", _energy(answer)) for answer in result.energies),
         *((answer.resource, answer.text) for answer in result.computed),
         ("accuracy", f"{_percent(result.accuracy)} predicted, top-1"),
         ("proof", _proof(result)),
@@ -41,6 +43,10 @@ def profile_text(table: LatencyTable, path: Path) -> str:
         ("space", f"{table.space.name}: {len(table.pieces)} pieces, {len(table.anchors)} whole networks"),
         ("predicts", f"the {table.statistic} of a network within {bound.share:.1%} (95 %; {bound.method})"),
     ]
+    if table.energy is not None:
+        bound = energy_model(table).margin.two_sided()
+        text = f"of a call within {bound.share:.1%} (95 %; {bound.method}), by {table.energy.sensor}"
+        rows.append(("energy", text))
     if table.simulated:
         rows.append(("note", "simulated: no clock measured these"))
     return facts(rows)
@@ -48,8 +54,17 @@ def profile_text(table: LatencyTable, path: Path) -> str:
 
 def milliseconds(estimate: Estimate) -> str:
     """``0.478 ms (0.465 to 0.490, 95 %)``."""
-    value, low, high = (f"{number / 1e6:.3f}" for number in (estimate.value, estimate.low, estimate.high))
-    return f"{value} ms ({low} to {high}, {estimate.confidence:.0%})"
+    return _interval(estimate, 1e6, "ms")
+
+
+def joules(estimate: Estimate) -> str:
+    """``5.130 mJ (4.912 to 5.348, 95 %)``, or in uJ where it is less than a tenth of one."""
+    return _interval(estimate, 1e6, "mJ") if estimate.value >= 1e5 else _interval(estimate, 1e3, "uJ")
+
+
+def _interval(estimate: Estimate, factor: float, unit: str) -> str:
+    value, low, high = (f"{number / factor:.3f}" for number in (estimate.value, estimate.low, estimate.high))
+    return f"{value} {unit} ({low} to {high}, {estimate.confidence:.0%})"
 
 
 def _size(needs: Footprint) -> str:
@@ -70,6 +85,11 @@ def _latency(answer: LatencyAnswer) -> list[tuple[str, str]]:
     said = f"{milliseconds(answer.predicted)} predicted {answer.statistic}{now}, budget {answer.budget}{held}"
     as_made = [("", f"{milliseconds(answer.as_made)} {AS_MEASURED}")] if answer.carried_over else []
     return [(f"latency on {answer.device}", said), *as_made]
+
+
+def _energy(answer: EnergyAnswer) -> str:
+    held = f" held with confidence {answer.confidence:g}" if answer.confidence else ""
+    return f"{joules(answer.predicted)} predicted a call by {answer.sensor}, budget {answer.budget}{held}"
 
 
 def _proof(result: SearchResult) -> str:

@@ -43,6 +43,7 @@ Examples:
   binas-deploy search --budget cpu=0.5ms --budget board=20ms
   binas-deploy search --budget 0.5ms --confidence 0.95 --statistic p95
   binas-deploy search --budget 0.5ms --now
+  binas-deploy search --budget 0.5ms --budget 5mJ
   binas-deploy search --budget macs=8M
 """
 
@@ -50,7 +51,7 @@ Examples:
 @click.command("search", epilog=_EXAMPLES)
 @device_option()
 @space_option
-@budget_option("Repeat it for several; of several devices, say which: cpu=0.5ms.")
+@budget_option("Or the energy of a call (5mJ). Repeat it for several; of several devices, say which: cpu=0.5ms.")
 @statistic_option
 @confidence_option
 @threads_option
@@ -61,7 +62,7 @@ Examples:
     "table_paths",
     type=PATH,
     multiple=True,
-    help="Latency table, one for each budget of latency  [default: the workspace's, or the built-in one].",
+    help="Latency table, one for each device with a budget  [default: the workspace's, or the built-in one].",
 )
 @click.option(
     "--now",
@@ -158,21 +159,22 @@ class _Device:
 def _tables(
     session: Session, space: SearchSpace, budgets: list[Budget], device: _Device, paths: tuple[Path, ...]
 ) -> list[tuple[str, LatencyTable]]:
-    """One for each budget of latency, with its device: the one given for it, else that of its device."""
-    from binas_deploy.budget import LATENCY
+    """One for each device with a budget of latency or energy: the one given for it, else that of the workspace."""
+    from binas_deploy.budget import MEASURED
     from binas_deploy.errors import InputError
     from binas_deploy.steps.tables import find_table
 
     workspace = session.workspace
-    names = [budget.device or device.name for budget in budgets if budget.resource == LATENCY]
+    asked = {budget.device or device.name: budget.device for budget in budgets if budget.resource in MEASURED}
     if not paths:
-        return [(name, find_table(space, device.spec(name, workspace), workspace=workspace)[1]) for name in names]
-    if len(paths) != len(names):
+        return [(name, find_table(space, device.spec(name, workspace), workspace=workspace)[1]) for name in asked]
+    if len(paths) != len(asked):
         raise InputError(
-            f"{len(names)} budget(s) of latency and {len(paths)} --table; give one table for each, in that order."
+            f"{len(asked)} device(s) with a budget of latency or energy and {len(paths)} --table; give one table for "
+            "each, in that order."
         )
     said = click.get_current_context().get_parameter_source("device") is ParameterSource.COMMANDLINE
-    wanted = [budget.device or (device.name if said else None) for budget in budgets if budget.resource == LATENCY]
+    wanted = [stated or (device.name if said else None) for stated in asked.values()]
     return [_given(path, space, name, device, workspace) for path, name in zip(paths, wanted, strict=True)]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from binas_deploy.cli.render import duration, facts, table
-from binas_deploy.cli.report import milliseconds
+from binas_deploy.cli.report import joules, milliseconds
 
 if TYPE_CHECKING:
     from binas_deploy.table import LatencyTable
@@ -81,6 +81,7 @@ def _head(summary: TableSummary, path: Path) -> list[tuple[str, object]]:
         ("pieces", _noise(summary)),
         ("cheapest", f"network of the space: {milliseconds(summary.least.latency)}"),
         ("dearest", f"network of the space: {milliseconds(summary.most.latency)}"),
+        ("energy", _energy(summary)),
     ]
     return [*rows, ("note", _SIMULATED)] if found.simulated else rows
 
@@ -100,6 +101,14 @@ def _noise(summary: TableSummary) -> str:
         return f"{noise.measured} measured alone{unknown}"
     known = f"known to ±{noise.median_percent:.1f} % at the median and ±{noise.widest_percent:.1f} % at the worst"
     return f"{noise.measured} measured alone, {known}{unknown}"
+
+
+def _energy(summary: TableSummary) -> str:
+    found = summary.energy
+    if found is None:
+        return "not measured: no sensor was read; profile with --energy where there is one"
+    ends = f"{joules(found.least)} at least, {joules(found.most)} at most"
+    return f"of a call by {found.sensor}, idle power included: {ends}"
 
 
 def _conditions(values: Mapping[str, str]) -> str:

@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from binas_deploy.budget import LATENCY, Budget
-from binas_deploy.errors import InputError, MismatchError, NotMeasuredError
+from binas_deploy.budget import ENERGY, LATENCY, MEASURED, Budget
+from binas_deploy.errors import InputError, MismatchError
 from binas_deploy.problem import Resource
 from binas_deploy.quantities import Quantity, format_quantity
 from binas_deploy.resources import Need, Peak, Setting, Total, excluding, need
 from binas_deploy.search_result import ComputedAnswer, LatencyAnswer
 from binas_deploy.space import Architecture, SearchSpace
 from binas_deploy.table import LatencyTable
-from binas_deploy.table.cost_model import CostModel
+from binas_deploy.table.cost_model import AS_MEASURED, CostModel
 from binas_deploy.table.margin import CONFIDENCE
 from binas_deploy.table.reconcile import Reconciliation
 
@@ -52,12 +52,11 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class AskedLatency(Asked):
-    """A budget of latency, the table that predicts it, and what that says of the asked statistic."""
+class AskedPredicted(Asked):
+    """A budget of what a table predicts, and what that says of it."""
 
     table: LatencyTable
     model: CostModel
-    as_made: CostModel
 
     @property
     def limit(self) -> int:
@@ -70,13 +69,23 @@ class AskedLatency(Asked):
         """What was asked, the least that is predicted, and the network that reaches it."""
         arch = self.need.least()
         least = self.need.amount(arch)
-        held, now = self.budget.confidence, "" if self.model is self.as_made else f", {self.model.state},"
-        bound = f", which with confidence {held:g} allows a prediction of {format_quantity(self.limit)}" if held else ""
+        held, now = self.budget.confidence, "" if self.model.state == AS_MEASURED else f", {self.model.state},"
+        bound = f", which with confidence {held:g} allows a prediction of {self._text(self.limit)}" if held else ""
         return (
-            f"{format_quantity(self.budget.limit)} asked on device '{self.table.device}'{bound}; the least that a "
-            f"network of space '{space.name}' is predicted to take{now} is {format_quantity(least)} ({least} ns), by "
+            f"{self._text(self.budget.limit)} asked on device '{self.table.device}'{bound}; the least that a network "
+            f"of space '{space.name}' is predicted to take{now} is {self._text(least)} ({least} {self.model.unit}), by "
             f"{space.text(arch)}. Ask for at least that, or use a space with smaller networks."
         )
+
+    def _text(self, amount: int) -> str:
+        return format_quantity(amount, self.budget.quantity.kind)
+
+
+@dataclass(frozen=True)
+class AskedLatency(AskedPredicted):
+    """A budget of latency, the table that predicts it, and what that says of the asked statistic."""
+
+    as_made: CostModel
 
     def answer(self, arch: Architecture) -> LatencyAnswer:
         """The budget and what is predicted for a network."""
@@ -127,29 +136,27 @@ def require_answerable(budgets: Sequence[Budget]) -> None:
 
     Raises:
         InputError: there is none, or a computed resource has several.
-        NotMeasuredError: one of them is of energy.
     """
     if not budgets:
         raise InputError("a search needs at least one budget, such as 30ms or macs=8M.")
-    counts = Counter(budget.resource for budget in budgets if budget.resource != LATENCY)
+    counts = Counter(budget.resource for budget in budgets if budget.resource not in MEASURED)
     for resource, count in counts.items():
         if count > 1:
             raise InputError(f"{resource} has {count} budgets; give it one.")
-    for budget in budgets:
-        if budget.resource == "energy":
-            raise NotMeasuredError(
-                f"budget {budget}: energy is not measured. No device reads a sensor of energy yet, so there is no "
-                "table of it to answer from. Ask for a latency, params, macs, weights or memory."
-            )
 
 
 def latency_and_computed(budgets: Sequence[Budget]) -> tuple[Budget, tuple[Budget, ...]]:
-    """The one budget of latency and the others.
+    """The one budget of latency and the computed ones, as verifying knows them.
 
     Raises:
-        InputError, NotMeasuredError: as `require_answerable`, or no budget of latency, or several.
+        InputError: as `require_answerable`, or no budget of latency, or several, or one of energy.
     """
     require_answerable(budgets)
+    if energy := next((budget for budget in budgets if budget.resource == ENERGY), None):
+        raise InputError(
+            f"budget {energy}: what is deployed is verified, and energy cannot be verified yet. Leave it out, or use "
+            "'search' with it, then 'export' and 'verify'."
+        )
     latencies = [budget for budget in budgets if budget.resource == LATENCY]
     if len(latencies) != 1:
         found = ", ".join(map(str, latencies)) or "none"
@@ -169,13 +176,21 @@ def asked_latencies(
         InputError: no table or several for a budget, or several budgets for a table.
         MismatchError: a table of another space or cadence.
     """
-    pairs = [(budget, _table_for(budget, tables)) for budget in budgets if budget.resource == LATENCY]
+    pairs = tables_of_budgets(space, budgets, LATENCY, tables)
+    return tuple(_asked_latency(budget, table, carried.get(table.device)) for budget, table in pairs)
+
+
+def tables_of_budgets(
+    space: SearchSpace, budgets: Sequence[Budget], resource: str, tables: Sequence[LatencyTable]
+) -> list[tuple[Budget, LatencyTable]]:
+    """The budgets of a measured resource, each with the one table that it is about. Raises as `asked_latencies`."""
+    pairs = [(budget, _table_for(budget, tables)) for budget in budgets if budget.resource == resource]
     for device, count in Counter(table.device for _, table in pairs).items():
         if count > 1:
-            raise InputError(f"device '{device}' has {count} budgets; give it one.")
+            raise InputError(f"device '{device}' has {count} budgets of {resource}; give it one.")
     for _, table in pairs:
         table.require_space(space, f"the latency table of device '{table.device}'")
-    return tuple(_asked_latency(budget, table, carried.get(table.device)) for budget, table in pairs)
+    return pairs
 
 
 def _asked_latency(budget: Budget, table: LatencyTable, found: Reconciliation | None) -> AskedLatency:
@@ -186,7 +201,7 @@ def _asked_latency(budget: Budget, table: LatencyTable, found: Reconciliation | 
 
 def asked_computed(space: SearchSpace, budgets: Sequence[Budget], setting: Setting) -> tuple[AskedComputed, ...]:
     """The budgets of what is computed, for networks that run in ``setting``."""
-    computed = [budget for budget in budgets if budget.resource != LATENCY]
+    computed = [budget for budget in budgets if budget.resource not in MEASURED]
     return tuple(AskedComputed(budget, need(budget.resource, space, setting)) for budget in computed)
 
 

@@ -91,8 +91,8 @@ def deploy(
 
     Raises:
         InfeasibleBudgetError: proved: no network is predicted to meet the budgets.
-        NotMeasuredError: a budget of energy.
-        InputError, MismatchError, DocumentError: something given is unknown, damaged or made for something else.
+        InputError, MismatchError, DocumentError: something given is unknown, damaged or made for something else, or a
+            budget is of energy.
         DeviceError, MissingExtraError: the device, its runtime or torch is absent, or failed.
         EnvironmentFault: images cannot be had, or the disk refuses.
     """

@@ -16,6 +16,7 @@ import numpy as np
 
 from binas_deploy.adapters.base import Precision
 from binas_deploy.devices import DeviceSpec, device_conditions, open_device
+from binas_deploy.energy import EnergySensor
 from binas_deploy.errors import DocumentError, MismatchError, NotMeasuredError
 from binas_deploy.measure import Subject
 from binas_deploy.model import OnnxModel
@@ -24,6 +25,7 @@ from binas_deploy.quality import noise_findings
 from binas_deploy.shipped import shipped_accuracy
 from binas_deploy.space import SearchSpace
 from binas_deploy.steps.campaign import Campaign, Finished, Job, table_of
+from binas_deploy.steps.energy import add_energy, require_back_to_back
 from binas_deploy.steps.networks import Network, further_networks, informative_networks, scouting_networks
 from binas_deploy.steps.subjects import open_subjects
 from binas_deploy.steps.tables import find_table, table_lock, valid_table, workspace_table
@@ -53,21 +55,25 @@ def profile(
     force: bool = False,
     sources: Sequence[LatencyTable] = (),
     networks: int | None = None,
+    energy: EnergySensor | None = None,
 ) -> tuple[Path, LatencyTable]:
     """The latency table of ``space`` on the device, and where it stands in ``workspace``.
 
     A valid table that is there is returned as it is, unless ``force``. Each round is journaled: after a kill or
     Ctrl-C, the next call continues with the rounds that are complete. ``seed`` draws the networks and orders.
     With ``sources``, tables of other devices for this space, no piece is measured, and ten ``networks`` get far.
+    With ``energy``, a sensor, what its networks use is measured after that, and added to a table that is there without.
 
     Raises:
-        InputError: fewer than 3 networks asked.
+        InputError: fewer than 3 networks asked, or energy of calls in a rhythm.
         MismatchError: a source is of another space.
         MismatchError, DocumentError: what stands in the table's place is another's or damaged (not with ``force``).
         EnvironmentFault: another run writes this table, an extra is missing, or the disk refuses.
         DeviceError: the device failed.
     """
     asked = spec.with_threads(threads).with_networks(networks)
+    if energy is not None:
+        require_back_to_back(asked.cadence)
     for source in sources:
         source.require_space(space, f"the latency table of device '{source.device}'")
     device = open_device(asked)
@@ -80,6 +86,8 @@ def profile(
         with table_lock(path):
             # Another run may have finished between the first look and the lock.
             table = (None if force else _existing(job, path)) or _measured_table(job, path, progress)
+    if energy is not None and table.energy is None:
+        table = _with_energy(job, path, energy, progress)
     return path, table
 
 
@@ -88,6 +96,16 @@ def _existing(job: Job, path: Path) -> LatencyTable | None:
         return valid_table(path, job.space, job.conditions)
     except (DocumentError, MismatchError, NotMeasuredError) as error:
         raise type(error)(f"{error} Profiling with --force measures again and replaces it.") from error
+
+
+def _with_energy(job: Job, path: Path, sensor: EnergySensor, progress: Progress) -> LatencyTable:
+    """The table at ``path`` with energy. Its latencies are safe there, so that a kill costs no more than this part."""
+    with table_lock(path):
+        table = LatencyTable.load(path)
+        if table.energy is None:
+            table = add_energy(table, job.device, sensor, seed=job.seed, progress=progress)
+            table.save(path)
+    return table
 
 
 def _measured_table(job: Job, path: Path, progress: Progress) -> LatencyTable:

@@ -22,17 +22,19 @@ from binas_deploy.space import Architecture, SearchSpace
 from binas_deploy.steps.asked import (
     AskedComputed,
     AskedLatency,
+    AskedPredicted,
     asked_computed,
     asked_latencies,
     require_answerable,
     resources_of,
 )
+from binas_deploy.steps.asked_energy import AskedEnergy, asked_energies
 from binas_deploy.table import LatencyTable
 from binas_deploy.table.reconcile import Reconciliation
 
 _USUAL_LIMITS: Final = Limits()
 _AS_MADE: Final[Mapping[str, Reconciliation]] = MappingProxyType({})
-_AllAsked = tuple[AskedLatency | AskedComputed, ...]
+_AllAsked = tuple[AskedLatency | AskedEnergy | AskedComputed, ...]
 
 
 def search(
@@ -49,15 +51,15 @@ def search(
 ) -> SearchResult:
     """The network of highest predicted accuracy that keeps every budget.
 
-    A budget of latency needs its table; without a device it needs exactly one. Tables of devices in ``carried`` are
-    read for the machine as it is now. Weight bytes and peak memory are those
-    in ``setting``, by default that of the first latency budget's table, else batch 1 in fp32. Whatever the solver
-    answers is computed again from tables and networks.
+    A budget of latency or energy needs its table; without a device it needs exactly one. Latencies of devices in
+    ``carried`` are read for the machine as it is now. Weight bytes and peak memory are those in ``setting``, by default
+    that of the first such budget's table, else batch 1 in fp32. Whatever the solver answers is computed again from
+    tables and networks.
 
     Raises:
         InputError: no budget, none or several tables for one, an unknown solver, or one that cannot take so many.
-        MismatchError: a table or the accuracy model is of another space, or a table of another statistic or cadence.
-        NotMeasuredError: a budget of energy.
+        MismatchError: a table or the accuracy model is of another space, or a table of another statistic or cadence,
+            or without the energy that is asked for.
         InfeasibleBudgetError: proved; names the least that there is of each resource and the network that has it.
         InconclusiveError: the solver found nothing within ``limits``.
         BinasError: the solver's answer does not hold.
@@ -65,9 +67,10 @@ def search(
     require_answerable(budgets)
     accuracy.require_space(space)
     latencies = asked_latencies(space, budgets, tables, carried)
-    running = setting or _setting(latencies)
+    energies = asked_energies(space, budgets, tables)
+    running = setting or _setting([*latencies, *energies])
     computed = asked_computed(space, budgets, running)
-    asked: _AllAsked = (*latencies, *computed)
+    asked: _AllAsked = (*latencies, *energies, *computed)
     problem = SelectionProblem(space.depths, accuracy.value_form(), resources_of(space, asked))
     name, chosen = _solver(solver, problem)
     started = time.perf_counter_ns()
@@ -90,6 +93,7 @@ def search(
         tie_rule=chosen.ties,
         seed=seed,
         solve_seconds=seconds,
+        energies=tuple(row.answer(architecture) for row in energies),
     )
 
 
@@ -105,8 +109,8 @@ def frontier_of(space: SearchSpace, accuracy: AccuracyModel, table: LatencyTable
     return Frontier.of(SelectionProblem(space.depths, accuracy.value_form(), (resource,)))
 
 
-def _setting(latencies: Sequence[AskedLatency]) -> Setting:
-    return Setting.of(latencies[0].table.conditions.identity) if latencies else Setting()
+def _setting(measured: Sequence[AskedPredicted]) -> Setting:
+    return Setting.of(measured[0].table.conditions.identity) if measured else Setting()
 
 
 def _solver(asked: str | Solver, problem: SelectionProblem) -> tuple[str, Solver]:

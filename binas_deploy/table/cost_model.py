@@ -23,7 +23,8 @@ AS_NOW = "as the machine is now"
 
 @dataclass(frozen=True, eq=False)
 class CostModel:
-    """Latency in integer ns as a linear form over the decisions of ``space``, and how far off it is.
+    """Latency in integer ns (or energy in ``unit`` nJ) as a linear form over the decisions of ``space``, and how far
+    off it is.
 
     ``costs``: (columns.size,) in the order of `Columns`; ``statistic``: what of a network it predicts; ``state``: of
     the machine. Prediction and the solvers read the same integers.
@@ -34,6 +35,7 @@ class CostModel:
     statistic: str
     margin: Margin
     state: str = AS_MEASURED
+    unit: str = "ns"
 
     @cached_property
     def form(self) -> LinearForm:
@@ -41,7 +43,7 @@ class CostModel:
         return Columns(self.space).form(self.costs)
 
     def predict(self, arch: Architecture, confidence: float = CONFIDENCE) -> Estimate:
-        """Latency of a network in ns.
+        """Latency of a network in ns (or energy in nJ).
 
         Raises:
             InputError: the network is not in the space, or a confidence outside (0, 1).
@@ -50,7 +52,7 @@ class CostModel:
         bound = self.margin.two_sided(confidence)
         off = bound.share * value
         method = f"{self.statistic}, {self.state}; {bound.method}"
-        return Estimate(value, max(0.0, value - off), value + off, "ns", confidence, method)
+        return Estimate(value, max(0.0, value - off), value + off, self.unit, confidence, method)
 
     def most_predicted(self, limit_ns: int, confidence: float) -> int:
         """The largest prediction whose upper bound is within ``limit_ns``: what a search that holds the bound aims at.

@@ -3,7 +3,8 @@
 Format history of ``binas-deploy/latency-table``:
 
 1. The first: raw samples of each piece and anchor, conditions, the space's own text, and the calibration: what each
-   decision costs, and the errors of networks that were held out.
+   decision costs, and the errors of networks that were held out; ``energy`` and ``anchors.energy_nj`` only where a
+   sensor was read.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from binas_deploy.conditions import ConditionsDocument
 from binas_deploy.documents import validation_message
 from binas_deploy.errors import DocumentError, InputError, NotMeasuredError
 from binas_deploy.measurement import Measurement, MeasurementDocument
-from binas_deploy.problem import LinearForm
+from binas_deploy.problem import Ints, LinearForm
 from binas_deploy.space import Architecture
 from binas_deploy.table.calibration import Calibration
+from binas_deploy.table.energy import STATISTIC, Energy
 from binas_deploy.table.names import NAME_PATTERN, TIME_PATTERN
 from binas_deploy.table.parts import Anchor, MeasuringRun
 
@@ -32,7 +34,8 @@ TABLE_VERSION: Final = 1
 
 _Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 _Time = Annotated[str, Field(pattern=TIME_PATTERN)]
-_Nanoseconds = Annotated[int, Field(ge=-(10**18), le=10**18)]
+_Cost = Annotated[int, Field(ge=-(10**18), le=10**18)]
+_Nanojoules = Annotated[int, Field(ge=1, le=10**18)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Share = Annotated[float, Field(gt=-1, allow_inf_nan=False)]
 
@@ -56,14 +59,15 @@ class _Anchor(_Strict):
     arch: _Network
     kind: _Name
     measurement: MeasurementDocument
+    energy_nj: Annotated[list[_Nanojoules], Field(min_length=1, default_factory=list)]
 
 
 class _Costs(_Strict):
     """Integer ns: ``option_ns[s][j]`` of the options at position j of stage s, ``depth_ns[s]`` of its depths."""
 
-    fixed_ns: _Nanoseconds
-    depth_ns: list[list[_Nanoseconds]]
-    option_ns: list[list[list[_Nanoseconds]]]
+    fixed_ns: _Cost
+    depth_ns: list[list[_Cost]]
+    option_ns: list[list[list[_Cost]]]
 
 
 class _Calibration(_Strict):
@@ -72,6 +76,22 @@ class _Calibration(_Strict):
     spreads: dict[str, _Positive]
     errors: list[_Share | None]
     costs: _Costs
+
+
+class _EnergyCosts(_Strict):
+    """Integer nJ, as `_Costs`."""
+
+    fixed_nj: _Cost
+    depth_nj: list[list[_Cost]]
+    option_nj: list[list[list[_Cost]]]
+
+
+class _Energy(_Strict):
+    sensor: Annotated[str, Field(min_length=1, max_length=1000)]
+    ratios: dict[str, _Positive]
+    spreads: dict[str, _Positive]
+    errors: list[_Share | None]
+    costs: _EnergyCosts
 
 
 class TableDocument(_Strict):
@@ -88,6 +108,7 @@ class TableDocument(_Strict):
     created: _Time
     runs: Annotated[list[_Run], Field(min_length=1)]
     calibration: _Calibration
+    energy: _Energy | None = None
     pieces: dict[str, MeasurementDocument]
     anchors: list[_Anchor]
 
@@ -102,7 +123,12 @@ class TableDocument(_Strict):
     def measured_anchors(self) -> tuple[Anchor, ...]:
         """The whole networks, in order."""
         return tuple(
-            Anchor(_architecture(anchor.arch), anchor.kind, Measurement.from_document(anchor.measurement))
+            Anchor(
+                _architecture(anchor.arch),
+                anchor.kind,
+                Measurement.from_document(anchor.measurement),
+                tuple(anchor.energy_nj),
+            )
             for anchor in self.anchors
         )
 
@@ -113,17 +139,31 @@ class TableDocument(_Strict):
             InputError: its costs do not fit the space.
         """
         found, costs = self.calibration, self.calibration.costs
-        shape = [[len(row) for row in stage] for stage in costs.option_ns], [len(row) for row in costs.depth_ns]
-        needed = [[row.stop - row.start for row in stage] for stage in columns.option], [*map(len, columns.depths)]
-        if shape != needed:
-            raise InputError("calibration.costs: not one for each depth and option of the space.")
-        form = LinearForm(
-            costs.fixed_ns,
-            tuple(np.array(row, dtype=np.int64) for row in costs.depth_ns),
-            tuple(tuple(np.array(row, dtype=np.int64) for row in stage) for stage in costs.option_ns),
-        )
-        flat = columns.flat(form)
+        flat = _flat(columns, "calibration", costs.fixed_ns, costs.depth_ns, costs.option_ns)
         return Calibration(flat, found.statistic, found.ratios, found.spreads, tuple(found.errors))
+
+    def fitted_energy(self, columns: Columns) -> Energy | None:
+        """What it says of energy, None where it holds none. Raises InputError as `fitted`."""
+        if (found := self.energy) is None:
+            return None
+        flat = _flat(columns, "energy", found.costs.fixed_nj, found.costs.depth_nj, found.costs.option_nj)
+        return Energy(found.sensor, Calibration(flat, STATISTIC, found.ratios, found.spreads, tuple(found.errors)))
+
+
+def energy_document(energy: Energy, columns: Columns) -> dict[str, Any]:
+    """The document form of what a table says of energy."""
+    found, form = energy.calibration, columns.form(energy.calibration.costs)
+    return {
+        "sensor": energy.sensor,
+        "ratios": dict(found.ratios),
+        "spreads": dict(found.spreads),
+        "errors": list(found.errors),
+        "costs": {
+            "fixed_nj": form.constant,
+            "depth_nj": [row.tolist() for row in form.depth],
+            "option_nj": [[row.tolist() for row in stage] for stage in form.option],
+        },
+    }
 
 
 @contextmanager
@@ -160,6 +200,20 @@ def calibration_document(calibration: Calibration, columns: Columns) -> dict[str
             "option_ns": [[row.tolist() for row in stage] for stage in form.option],
         },
     }
+
+
+def _flat(columns: Columns, what: str, fixed: int, depth: list[list[int]], option: list[list[list[int]]]) -> Ints:
+    """Costs in the order of `Columns`. Raises InputError where they are those of another space."""
+    shape = [[len(row) for row in stage] for stage in option], [len(row) for row in depth]
+    needed = [[row.stop - row.start for row in stage] for stage in columns.option], [*map(len, columns.depths)]
+    if shape != needed:
+        raise InputError(f"{what}.costs: not one for each depth and option of the space.")
+    form = LinearForm(
+        fixed,
+        tuple(np.array(row, dtype=np.int64) for row in depth),
+        tuple(tuple(np.array(row, dtype=np.int64) for row in stage) for stage in option),
+    )
+    return columns.flat(form)
 
 
 def _architecture(network: _Network) -> Architecture:

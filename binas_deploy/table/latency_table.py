@@ -26,7 +26,15 @@ from binas_deploy.space import Architecture, SearchSpace
 from binas_deploy.space_file import space_document, space_from_document
 from binas_deploy.table.calibration import Calibration, Uncertainty, uncertainty
 from binas_deploy.table.cost_model import CostModel
-from binas_deploy.table.document import TABLE_KIND, TABLE_VERSION, TableDocument, calibration_document, naming
+from binas_deploy.table.document import (
+    TABLE_KIND,
+    TABLE_VERSION,
+    TableDocument,
+    calibration_document,
+    energy_document,
+    naming,
+)
+from binas_deploy.table.energy import Energy, check_energy
 from binas_deploy.table.margin import CONFIDENCE, Margin
 from binas_deploy.table.names import require_name, require_time
 from binas_deploy.table.parts import (
@@ -69,6 +77,7 @@ class LatencyTable:
     anchors: tuple[Anchor, ...]
     calibration: Calibration
     simulated: bool = False
+    energy: Energy | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pieces", MappingProxyType(dict(self.pieces)))
@@ -79,6 +88,7 @@ class LatencyTable:
         check_runs(self.runs, [*self.pieces.values(), *(anchor.measurement for anchor in self.anchors)])
         check_calibration(self.calibration, self.anchors)
         self._margin(self.calibration.errors)  # a table that cannot say how far off it is, is none
+        check_energy(self.energy, self.anchors)
 
     @classmethod
     def build(
@@ -173,6 +183,7 @@ class LatencyTable:
             anchors=document.measured_anchors(),
             calibration=document.fitted(Columns(space)),
             simulated=document.simulated,
+            energy=document.fitted_energy(Columns(space)),
         )
 
     def save(self, path: Path) -> None:
@@ -194,6 +205,7 @@ class LatencyTable:
             "created": self.created,
             "runs": [run.to_json() for run in self.runs],
             "calibration": calibration_document(self.calibration, Columns(self.space)),
+            **({"energy": energy_document(self.energy, Columns(self.space))} if self.energy else {}),
             "pieces": {key: measurement.to_json() for key, measurement in self.pieces.items()},
             "anchors": [anchor.to_json() for anchor in self.anchors],
         }

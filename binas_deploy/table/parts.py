@@ -51,15 +51,20 @@ class MeasuringRun:
 
 @dataclass(frozen=True)
 class Anchor:
-    """A whole network, measured; ``kind`` says how it was chosen: 'designed', 'random', 'searched'."""
+    """A whole network, measured; ``kind`` says how it was chosen: 'designed', 'random', 'searched'.
+
+    ``energy_nj``: of one call at each visit, empty where no sensor was read.
+    """
 
     arch: Architecture
     kind: str
     measurement: Measurement
+    energy_nj: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The document form."""
-        return {"arch": self.arch.to_json(), "kind": self.kind, "measurement": self.measurement.to_json()}
+        energy = {"energy_nj": list(self.energy_nj)} if self.energy_nj else {}
+        return {"arch": self.arch.to_json(), "kind": self.kind, "measurement": self.measurement.to_json(), **energy}
 
 
 def is_skip(piece: Piece) -> bool:

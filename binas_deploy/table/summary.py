@@ -17,6 +17,7 @@ from binas_deploy.extremes import cheapest, dearest
 from binas_deploy.measurement import Measurement
 from binas_deploy.quality import interval_percent, noise_findings
 from binas_deploy.space import Architecture
+from binas_deploy.table.energy import EnergySummary
 from binas_deploy.table.labels import Label, labels, option_blocks
 from binas_deploy.table.latency_table import LatencyTable
 from binas_deploy.table.parts import MeasuringRun
@@ -143,7 +144,8 @@ class TableSummary:
     """What `of` finds in a table.
 
     ``age_seconds``: since it was made, None when its time does not exist in the calendar; ``anchors``: whole networks
-    by kind; ``dearest`` and ``noisiest``: pieces, first those that cost most and those known least well.
+    by kind; ``energy``: None where no sensor was read; ``dearest`` and ``noisiest``: pieces, first those that cost most
+    and those known least well.
     """
 
     table: LatencyTable
@@ -153,6 +155,7 @@ class TableSummary:
     width: IntervalWidth
     least: NetworkPrediction
     most: NetworkPrediction
+    energy: EnergySummary | None
     noise: PieceNoise
     dearest: tuple[PieceSummary, ...]
     noisiest: tuple[PieceSummary, ...]
@@ -170,6 +173,7 @@ class TableSummary:
             width=IntervalWidth.of(table),
             least=NetworkPrediction.of(table, cheapest(form, depths)),
             most=NetworkPrediction.of(table, dearest(form, depths)),
+            energy=EnergySummary.of(table),
             noise=PieceNoise.of(pieces),
             dearest=tuple(sorted(pieces, key=lambda piece: piece.rank, reverse=True)[:top]),
             noisiest=_noisiest(pieces),
@@ -197,6 +201,7 @@ class TableSummary:
             "interval": asdict(self.width),
             "least": asdict(self.least),
             "most": asdict(self.most),
+            "energy": self.energy.to_json() if self.energy else None,
             "pieces": asdict(self.noise),
             "dearest": [piece.to_json() for piece in self.dearest],
             "noisiest": [piece.to_json() for piece in self.noisiest],

@@ -57,7 +57,22 @@ def test_a_bare_number_is_refused_with_the_fix(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["0ms", "-1ms", "cpu=0s", "1e99s", "1e999999999ms", "0.1ns", "2MB", "5mJ", "30M", "cpu=8M", "", "cpu=", "fast"],
+    [
+        "0ms",
+        "-1ms",
+        "cpu=0s",
+        "1e99s",
+        "1e999999999ms",
+        "0.1ns",
+        "2MB",
+        "5mW",
+        "0J",
+        "30M",
+        "cpu=8M",
+        "",
+        "cpu=",
+        "fast",
+    ],
 )
 def test_zero_negative_absurd_and_foreign_are_refused(text: str) -> None:
     with pytest.raises(InputError):
@@ -95,6 +110,13 @@ def test_the_text_of_a_resource() -> None:
     assert str(Budget.parse("params=2000000")) == "params=2M"
     assert str(Budget.parse("memory=300kB")) == "memory=300kB"
     assert str(Budget.parse("latency=0.5ms")) == "0.5ms"
+
+
+def test_joules_are_energy_and_may_have_a_device() -> None:
+    assert Budget.parse("5mJ") == Budget.parse("energy=5mJ")
+    on_cpu = Budget.parse("cpu=800uJ")
+    assert (on_cpu.resource, on_cpu.device, on_cpu.limit) == ("energy", "cpu", 800_000)
+    assert (str(on_cpu), Budget.parse(str(on_cpu))) == ("cpu=0.8mJ", on_cpu)
 
 
 @given(st.integers(1, 10**18), st.sampled_from(sorted(RESOURCES)))

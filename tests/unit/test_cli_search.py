@@ -224,17 +224,18 @@ def test_an_infeasible_computed_budget_is_5_and_names_the_least(case: Case) -> N
     assert "error: params=100 asked; the least that a network of space 'tiny' needs is params=" in result.stderr
 
 
-def test_energy_is_3_and_says_why_before_any_table_is_sought(case: Case) -> None:
-    case.table_file.unlink()
-    result = case.search("--budget", "1ms", "--budget", "energy=5mJ")
-    assert result.exit_code == 3
-    assert "energy is not measured. No device reads a sensor" in result.stderr
+@pytest.mark.parametrize("words", [("--budget", "5mJ"), ("--budget", "1ms", "--budget", "cpu=5mJ")])
+def test_energy_that_the_table_does_not_hold_is_2_and_says_how_to_get_it(case: Case, words: tuple[str, ...]) -> None:
+    result = case.search(*words)
+    assert result.exit_code == 2
+    assert "holds no energy" in result.stderr
+    assert "binas-deploy profile --device cpu --space tiny --energy" in result.stderr
 
 
 def test_a_table_without_a_budget_of_latency_is_refused(case: Case) -> None:
     result = case.search("--budget", "macs=8M", "--table", str(case.table_file))
     assert result.exit_code == 2
-    assert "0 budget(s) of latency and 1 --table" in result.stderr
+    assert "0 device(s) with a budget of latency or energy and 1 --table" in result.stderr
 
 
 def test_the_help_has_examples(case: Case) -> None:

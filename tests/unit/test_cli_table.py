@@ -82,7 +82,7 @@ def test_show_says_what_the_table_is(case: Case) -> None:
     head, *others = result.stdout.split("\n\n")
     names = [line.split("  ")[0] for line in head.splitlines()]
     assert names[:5] == ["table", "digest", "device", "space", "made"]
-    assert names[5:] == ["predicts", "fitted to", "pieces", "cheapest", "dearest", "note"]
+    assert names[5:] == ["predicts", "fitted to", "pieces", "cheapest", "dearest", "energy", "note"]
     assert case.table.digest[:12] in head
     assert "15 measured alone, known to ±" in head
     assert "simulated" in head

@@ -19,7 +19,7 @@ from binas_deploy.bundle.manifest import Manifest
 from binas_deploy.bundle.verification import Accuracy, AccuracyNotMeasured, Verdict, VerificationReport
 from binas_deploy.cli.bundle_report import bundle_text, deployment_text, verification_text
 from binas_deploy.devices import DeviceSpec
-from binas_deploy.errors import DeviceError, InfeasibleBudgetError, InputError, MismatchError, NotMeasuredError
+from binas_deploy.errors import DeviceError, InfeasibleBudgetError, InputError, MismatchError
 from binas_deploy.problem import Status
 from binas_deploy.progress import Advance
 from binas_deploy.quantities import Quantity
@@ -358,7 +358,7 @@ def test_budgets_that_cannot_be_deployed_are_refused(place: Place, texts: list[s
     fresh = replace(place, workspace=place.workspace / "fresh")
     with pytest.raises(InputError, match=message):
         fresh.deploy(*[Budget.parse(text) for text in texts])
-    with pytest.raises(NotMeasuredError, match="energy is not measured"):
+    with pytest.raises(InputError, match="energy cannot be verified yet"):
         fresh.deploy(place.budget(0.5), Budget.parse("energy=5mJ"))
     assert not fresh.workspace.exists()
 

@@ -27,6 +27,9 @@ NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
         ("2MiB", "size", 2 * 2**20),
         ("1B", "size", 1),
         ("12mJ", "energy", 12_000_000),
+        ("40uJ", "energy", 40_000),
+        ("40\u00b5J", "energy", 40_000),
+        ("1.5J", "energy", 1_500_000_000),
         ("2M", "count", 2_000_000),
         ("1.5k", "count", 1500),
         ("3 G", "count", 3 * 10**9),
@@ -108,6 +111,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         (2_500_000, "size", "2.50 MB"),
         (100, "size", "100 B"),
         (5_000_000, "energy", "5.000 mJ"),
+        (40_000, "energy", "40.000 uJ"),
         (8_130_000, "count", "8.13 M"),
         (99_999, "count", "99999"),
     ],
@@ -133,7 +137,7 @@ def test_counts_have_a_range_too(text: str) -> None:
         (1_234, "count", "1.234k"),
         (7, "count", "7"),
         (5_000_000, "energy", "5mJ"),
-        (1, "energy", "0.000001mJ"),
+        (1, "energy", "0.001uJ"),
     ],
 )
 def test_the_exact_text_has_a_fitting_unit(amount: int, kind: str, text: str) -> None:

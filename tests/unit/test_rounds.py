@@ -16,7 +16,7 @@ def measured(samples: list[int]) -> Latency:
     taken = np.array(samples)
     anchors = (AnchorMedians("random", 1e5, 1e5),)
     predicted = Estimate(1, 1, 1, "ns", 0.95, "")
-    return Latency(Measurement(taken, np.zeros_like(taken)), 10**9, predicted, anchors, 1, "rounds", {})
+    return Latency(Measurement(taken, np.zeros_like(taken)), 10**9, predicted, anchors, 1, "rounds", {}, 0.01)
 
 
 @given(st.integers(10**4, 10**9), st.floats(0.5, 2.0), st.floats(0.5, 2.0), st.integers(1, MOST_ROUNDS))

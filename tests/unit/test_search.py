@@ -352,8 +352,8 @@ def test_the_setting_is_that_of_the_table_unless_told(world: World, grid: Grid) 
     assert (told.footprint.batch, told.computed[0].used) == (2, 2 * grid["memory"][arch])
 
 
-def test_energy_is_not_measured_and_says_why(world: World) -> None:
-    with pytest.raises(NotMeasuredError, match=r"budget energy=5mJ: energy is not measured\. No device reads a sensor"):
+def test_a_table_without_energy_says_how_to_get_it(world: World) -> None:
+    with pytest.raises(MismatchError, match=r"budget energy=5mJ: .* 'cpu' holds no energy.*--space tiny --energy"):
         search(
             world.space,
             accuracy=world.accuracy,
