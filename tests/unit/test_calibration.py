@@ -258,14 +258,15 @@ def test_an_offset_is_found_from_many_anchors() -> None:
     assert found.offset_ns == pytest.approx(8_000, rel=0.3)
 
 
-@given(st.lists(st.tuples(st.floats(1e5, 1e6), st.floats(0.5, 2)), min_size=1, max_size=9), st.floats(1e-3, 0.05))
+@given(st.lists(st.tuples(st.floats(1e5, 1e6), st.floats(-2, 2)), min_size=1, max_size=9), st.floats(1e-3, 0.05))
 def test_what_carries_a_table_over_is_the_posterior_of_the_linear_model(
     anchors: list[tuple[float, float]], noise: float
 ) -> None:
-    then, ratios = np.array([row[0] for row in anchors]), np.array([row[1] for row in anchors])
+    then, ratios = np.array([row[0] for row in anchors]), 1.2 + noise * np.array([row[1] for row in anchors])
     found = reconcile(then, then * ratios, noise=noise)
     unit, centre = np.median(then), np.median(ratios)
-    spreads = {"scale": 0.3 * centre, "offset": 0.02 * centre, "noise": np.sqrt(2) * noise * centre}
+    scatter = np.sqrt(np.sum((ratios - centre) ** 2) / max(1, len(ratios) - 1))
+    spreads = {"scale": 0.3 * centre, "offset": 0.02 * centre, "noise": max(np.sqrt(2) * noise * centre, scatter)}
     rows = np.column_stack([np.ones_like(then), unit / then])
     known = posterior(rows, ratios - centre, ("scale", "offset"), spreads)
     assert found.scale == pytest.approx(centre + known.mean[0])
@@ -273,6 +274,18 @@ def test_what_carries_a_table_over_is_the_posterior_of_the_linear_model(
     typical = found.now_ns(unit) / unit
     assert found.relative_sd * typical == pytest.approx(np.sqrt(known.variance(np.ones((1, 2)))[0]))
     assert found.anchors == len(anchors)
+
+
+def test_anchors_that_disagree_carry_a_table_over_less_surely() -> None:
+    then = np.linspace(2e5, 6e5, 8)
+    calm, torn = (then * (1 + off * np.array([1, -1] * 4)) for off in (0.001, 0.1))
+    assert reconcile(then, torn, noise=0.005).relative_sd > 5 * reconcile(then, calm, noise=0.005).relative_sd
+
+
+def test_one_wild_anchor_does_not_carry_the_others_away() -> None:
+    then, wild = np.linspace(2e5, 6e5, 8), np.array([1, 1, 1, 1, 1, 2.5, 1, 1])
+    found = reconcile(then, 1.2 * then * wild, noise=0.005)
+    assert found.scale + found.offset_ns / 4e5 == pytest.approx(1.2, rel=0.005)
 
 
 def test_nothing_is_carried_over_by_nothing() -> None:
