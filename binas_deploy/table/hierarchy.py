@@ -24,6 +24,8 @@ LOG_SD: Final = 1.0
 NOISE: Final = 0.008
 NOISE_LOG_SD: Final = 0.5
 _NOISE: Final = "noise"
+_FARTHEST: Final = 6.0
+"""Standard deviations of its prior that a spread can be away."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +50,9 @@ def spreads(rows: Floats, target: Floats, groups: Sequence[str], expected: Mappi
     kernels.append(np.eye(len(target)))
     start = np.log(np.array([*(expected[name] for name in names), NOISE]))
     width = np.array([LOG_SD] * len(names) + [NOISE_LOG_SD])
-    found = minimize(_loss, start, args=(kernels, target, start, width), jac=True, method="L-BFGS-B")
+    # Nobody believes in more; a line search that tries it would end in numbers that no float holds.
+    bounds = np.column_stack([start - _FARTHEST * width, start + _FARTHEST * width])
+    found = minimize(_loss, start, args=(kernels, target, start, width), jac=True, method="L-BFGS-B", bounds=bounds)
     return dict(zip((*names, _NOISE), np.exp(found.x).tolist(), strict=True))
 
 
