@@ -1,9 +1,9 @@
 """Predicted against measured latency of networks that the table has never seen, one more occasion of it.
 
-For each space and number of threads (ONNX Runtime): a fresh latency table, timed, and `validate` on it: 40 random and
-40 searched networks, each measured in two fresh processes beside 8 of the table's own networks. The difference of the
-two processes is the noise floor of the occasion. Then, from the same measurements at the same cost, what other ways
-of predicting make of them:
+For each space and number of threads: a fresh latency table, timed, and `validate` on it: 40 random and 40 searched
+networks, each measured in two fresh processes beside 8 to 24 of the table's own networks. The difference of the two
+processes is the noise floor of the occasion. Then, from the same measurements at the same cost, what other ways of
+predicting make of them:
 
 - ``raw sum``: isolated pieces, added up
 - ``one factor``: the same times the median of measured / predicted over the table's networks
@@ -42,7 +42,7 @@ from binas_deploy.devices import DeviceSpec, load_device_spec
 from binas_deploy.progress import Progress
 from binas_deploy.space import SearchSpace
 from binas_deploy.space_file import load_space
-from binas_deploy.steps.carry_over import ANCHORS
+from binas_deploy.steps.carry_over import chosen_anchors
 from binas_deploy.steps.networks import held_out_networks
 from binas_deploy.steps.profile import profile
 from binas_deploy.steps.validate import Validated, judged, measured_in_processes
@@ -91,7 +91,7 @@ def _occasion(name: str, threads: int, args: argparse.Namespace, progress: Progr
     drawn = held_out_networks(made, accuracy_of(space, args.accuracy), args.networks, args.seed)
     seen = {anchor.arch for table in stored for anchor in table.anchors}
     held_out = [network for network in drawn if network.arch not in seen]
-    anchors = [spread(made.anchors, ANCHORS), *(spread(table.anchors, STORED_ANCHORS) for table in stored)]
+    anchors = [chosen_anchors(made), *(spread(table.anchors, STORED_ANCHORS) for table in stored)]
     archs = [anchor.arch for anchor in itertools.chain(*anchors)] + [network.arch for network in held_out]
     runs = measured_in_processes(space, spec, list(dict.fromkeys(archs)), seed=args.seed, progress=progress)
     found, *others = (judged(table, held_out, few, runs) for table, few in zip([made, *stored], anchors, strict=True))

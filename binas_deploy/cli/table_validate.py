@@ -45,9 +45,7 @@ VALIDATION_KIND: Final = "table-validation"
 @click.option(
     "--anchors",
     type=click.IntRange(1, 1000),
-    default=8,
-    show_default=True,
-    help="How many of the table's own networks carry it over to the machine as it is now.",
+    help="How many of the table's own networks carry it over to the machine as it is now  [default: 8 to 24, by noise].",
 )
 @click.option("--plot", type=PATH, help="Draw predicted against measured into this PNG.")
 @seed_option
@@ -61,7 +59,7 @@ def command(
     table: Path | None,
     accuracy: Path | None,
     networks: int,
-    anchors: int,
+    anchors: int | None,
     plot: Path | None,
     seed: int,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -15,8 +16,11 @@ from binas_deploy.table import Anchor, LatencyTable
 from binas_deploy.table.parts import spread
 from binas_deploy.table.reconcile import Reconciliation, reconcile
 
-ANCHORS: Final = 8
-"""Of the table's own networks: enough to carry it over within half a percent, few enough for some seconds."""
+LEAST_ANCHORS: Final = 8
+MOST_ANCHORS: Final = 24
+"""Of the table's own networks: few enough for some seconds."""
+AIM: Final = 0.005
+"""Standard deviation, as a share, that carrying over is to leave in common to all networks."""
 LARGE: Final = 0.07
 """A change of speed that is worth a word."""
 _ROUNDS: Final = 12
@@ -38,7 +42,7 @@ def carry_over(table: LatencyTable, spec: DeviceSpec, *, seed: int = 0, progress
     Raises:
         DeviceError: the device failed.
     """
-    chosen = spread(table.anchors, ANCHORS)
+    chosen = chosen_anchors(table)
     archs = [anchor.arch for anchor in chosen]
     with progress.task(f"measuring {len(archs)} networks of the table again", 1) as advance:
         measured = measured_networks(table.space, spec, archs, _timing(spec.timing_rule()), seed)
@@ -46,6 +50,12 @@ def carry_over(table: LatencyTable, spec: DeviceSpec, *, seed: int = 0, progress
     found = reconciled(table, chosen, measured.latencies_ns)
     context = open_device(spec).facts().context
     return CarriedOver(found, explanation(found, measured.quality, table.conditions.context, context))
+
+
+def chosen_anchors(table: LatencyTable) -> tuple[Anchor, ...]:
+    """As many as it takes to carry the table over to within `AIM` where both runs are as noisy as the table's was."""
+    needed = math.ceil(2 * (table.calibration.noise / AIM) ** 2)
+    return spread(table.anchors, min(max(needed, LEAST_ANCHORS), MOST_ANCHORS))
 
 
 def reconciled(table: LatencyTable, chosen: Sequence[Anchor], now_ns: Sequence[float]) -> Reconciliation:

@@ -15,7 +15,7 @@ from binas_deploy.measure import Timing
 from binas_deploy.progress import SILENT, Progress
 from binas_deploy.quality import noise_findings
 from binas_deploy.space import Architecture, SearchSpace
-from binas_deploy.steps.carry_over import ANCHORS, reconciled
+from binas_deploy.steps.carry_over import chosen_anchors, reconciled
 from binas_deploy.steps.fresh import measured_in_fresh_process
 from binas_deploy.steps.networks import Network, held_out_networks
 from binas_deploy.table import Anchor, LatencyTable
@@ -83,21 +83,22 @@ def validate(
     *,
     accuracy: AccuracyModel | None = None,
     networks: int = 40,
-    anchors: int = ANCHORS,
+    anchors: int | None = None,
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Validated:
     """Measure ``networks`` random and as many searched networks in two fresh processes, and compare.
 
     Searched ones are the best of ``accuracy`` (a stand-in without one) for budgets along the table's range.
-    ``anchors`` of the table's own networks carry it over to the machine as it is in each process.
+    ``anchors`` of the table's own networks carry it over to the machine as it is in each process (None: as many as its
+    noise calls for, `carry_over.chosen_anchors`).
 
     Raises:
         NotMeasuredError: the space has fewer than 3 networks of a kind that the table has not seen.
         DeviceError: the device failed.
     """
     held_out = held_out_networks(table, accuracy, networks, seed)
-    chosen = spread(table.anchors, anchors)
+    chosen = chosen_anchors(table) if anchors is None else spread(table.anchors, anchors)
     archs = [anchor.arch for anchor in chosen] + [network.arch for network in held_out]
     runs = measured_in_processes(table.space, spec, archs, seed=seed, progress=progress)
     return judged(table, held_out, chosen, runs)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from binas_deploy.devices import DeviceSpec
 from binas_deploy.quality import Quality
-from binas_deploy.steps.carry_over import carry_over, explanation
+from binas_deploy.steps.carry_over import LEAST_ANCHORS, MOST_ANCHORS, carry_over, chosen_anchors, explanation
 from binas_deploy.table import LatencyTable
 from binas_deploy.table.parts import spread
 from binas_deploy.table.reconcile import Reconciliation
@@ -34,6 +36,15 @@ def test_the_speed_of_the_machine_is_found(
     slow = carry_over(fake_table, fake_spec)
     assert slow.found.scale == pytest.approx(1.3, abs=0.04)
     assert slow.note.startswith("the machine is 1.3")
+
+
+@pytest.mark.parametrize(("noise", "count"), [(0.0, LEAST_ANCHORS), (0.011, 10), (0.015, 18), (0.2, MOST_ANCHORS)])
+def test_a_noisy_table_is_carried_over_by_more_of_its_networks(
+    fake_table: LatencyTable, noise: float, count: int
+) -> None:
+    spreads = {**fake_table.calibration.spreads, "noise": noise}
+    noisy = replace(fake_table, calibration=replace(fake_table.calibration, spreads=spreads))
+    assert len(chosen_anchors(noisy)) == min(count, len(noisy.anchors))
 
 
 def test_few_anchors_stand_for_the_whole_range(fake_table: LatencyTable) -> None:
