@@ -69,7 +69,7 @@ def _table(latencies: LatencyTable, args: argparse.Namespace, progress: Progress
         "space": latencies.space.name,
         "table_made": latencies.created,
         "table_digest": latencies.digest,
-        "machine": carried.found.scale,
+        "machine": carried.slowdown,
         "budgets_ns": budgets,
         **{kind: _figures(model, found[kind], budgets, medians) for kind in KINDS},
     }

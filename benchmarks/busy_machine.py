@@ -18,7 +18,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,8 +81,7 @@ def _busy(loops: int) -> Iterator[None]:
 
 def _made(args: argparse.Namespace, seed: int, progress: Progress) -> LatencyTable:
     with tempfile.TemporaryDirectory() as folder:
-        spec = one_thread(Path(folder))
-        spec = replace(spec, timing=replace(spec.timing, max_seconds=args.seconds))
+        spec = one_thread(Path(folder)).with_seconds(args.seconds)
         return profile(load_space(SPACE), spec, workspace=Path(folder), seed=seed, progress=progress)[1]
 
 

@@ -141,7 +141,11 @@ def _others(latencies: LatencyTable, found: Validated) -> dict[str, dict[str, fl
     columns = Columns(latencies.space)
     kinds = np.array([network.kind for network in found.networks])
     design = columns.design([network.arch for network in found.networks])
-    measured = np.mean([run.measured for run in found.runs], axis=0) / np.mean(found.validation.machine)
+    as_made = [
+        (run.measured - carried.offset_ns) / carried.scale
+        for run, carried in zip(found.runs, found.carried, strict=True)
+    ]
+    measured = np.mean(as_made, axis=0)
     errors = {name: np.abs(design @ costs / measured - 1) for name, costs in _methods(latencies, columns).items()}
     return {
         name: {kind: round(float(100 * error[kinds == kind].mean()), 3) for kind in ("random", "searched")}

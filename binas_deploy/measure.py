@@ -4,8 +4,8 @@ Subjects are measured in interleaved rounds: each round visits all of them once 
 drift of the host's speed falls on all alike (it reaches 1.4 times within minutes on shared machines), and each visit
 tells how fast the host was for those beside it (`steady`). A visit warms the subject up and then takes a few
 back-to-back samples. One subject, the sentinel, shows how steady the host was. Rounds go on until each subject's
-steady location is known to within the target, or a limit is reached; where nothing has to be compared within a round,
-those that are known leave the rest of the time to the others.
+steady location is known to within the target, or a limit is reached. No subject leaves earlier than the others: its
+level would be that of the moment it left, on a host whose speed changes by the minute.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Timing:
         return max(latency_ns, self.period_ms * 1e6)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Subject:
     """Something to time: ``open`` gives it loaded for one visit (a resident one is given each time)."""
 
@@ -94,7 +94,7 @@ class Measured:
         """
         if not self.rounds:
             raise NotMeasuredError(f"{key}: no round was measured in this run.")
-        return np.concatenate([samples[key] for samples in self.rounds if key in samples])
+        return np.concatenate([samples[key] for samples in self.rounds])
 
     @cached_property
     def steady(self) -> dict[str, Steady]:
@@ -113,17 +113,15 @@ def measure(
     timing: Timing,
     rng: np.random.Generator,
     sentinel: str,
-    leave_early: bool = False,
     done: Sequence[Round] = (),
     on_round: OnRound | None = None,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> Measured:
     """Measure interleaved rounds until the stopping rule of ``timing`` is met.
 
-    With ``leave_early`` a subject that is known to within the target is left out of further rounds (the sentinel never
-    is), until a later look finds that it is not after all. ``done`` are complete rounds of earlier runs: they count,
-    and none is repeated. ``on_round(index, samples)`` is called after each new round; what it raises ends the
-    measuring, and so does Ctrl-C, at the cost of the current round.
+    ``done`` are complete rounds of earlier runs: they count, and none is repeated. ``on_round(index, samples)``
+    is called after each new round; what it raises ends the measuring, and so does Ctrl-C, at the cost of the
+    current round.
 
     Raises:
         InputError: no subjects, a key twice, a sentinel that is not among them, or ``done`` rounds of other subjects.
@@ -133,14 +131,8 @@ def measure(
     _check_done(done, subjects)
     watch = Watch(clock)
     rounds, visits = list(done), _Visits()
-    left = unknown = list(subjects)
-    while True:
-        if _looking(timing, rounds):
-            unknown = _unknown(subjects, rounds, timing)
-            left = [row for row in subjects if row.key == sentinel or row in unknown] if leave_early else left
-        if stopped_by := _stop_reason(timing, len(rounds), watch.seconds(), unknown):
-            break
-        rounds.append(_round([left[index] for index in rng.permutation(len(left))], timing, visits))
+    while not (stopped_by := _stop_reason(timing, rounds, watch.seconds())):
+        rounds.append(_round([subjects[index] for index in rng.permutation(len(subjects))], timing, visits))
         if on_round is not None:
             on_round(len(rounds) - 1, rounds[-1])
     new = tuple(rounds[len(done) :])
@@ -161,26 +153,17 @@ def _check_subjects(subjects: Sequence[Subject], sentinel: str) -> None:
 def _check_done(done: Sequence[Round], subjects: Sequence[Subject]) -> None:
     keys = {subject.key for subject in subjects}
     for index, samples in enumerate(done):
-        if not samples.keys() <= keys:
+        if samples.keys() != keys:
             raise InputError(f"round {index} of an earlier run measured other subjects; start afresh.")
 
 
-def _looking(timing: Timing, rounds: Sequence[Round]) -> bool:
-    return len(rounds) >= timing.min_rounds and (len(rounds) - timing.min_rounds) % _LOOK_EVERY == 0
-
-
-def _unknown(subjects: Sequence[Subject], rounds: Sequence[Round], timing: Timing) -> list[Subject]:
-    """Those whose interval is still wider than the target."""
-    widths = interval_percents(locations(rounds))
-    return [subject for subject in subjects if widths[subject.key] > timing.target_interval_percent]
-
-
-def _stop_reason(timing: Timing, rounds: int, seconds: float, unknown: Sequence[Subject]) -> str:
-    if rounds < timing.min_rounds:
+def _stop_reason(timing: Timing, rounds: Sequence[Round], seconds: float) -> str:
+    if len(rounds) < timing.min_rounds:
         return ""
-    if not unknown:
+    looking = (len(rounds) - timing.min_rounds) % _LOOK_EVERY == 0
+    if looking and max(interval_percents(locations(rounds)).values()) <= timing.target_interval_percent:
         return "target"
-    if rounds >= timing.max_rounds:
+    if len(rounds) >= timing.max_rounds:
         return "rounds"
     return "seconds" if seconds >= timing.max_seconds else ""
 

@@ -45,7 +45,7 @@ VALIDATION_KIND: Final = "table-validation"
 @click.option(
     "--anchors",
     type=click.IntRange(1, 1000),
-    help="How many of the table's own networks carry it over to the machine as it is now  [default: 8 to 24, by noise].",
+    help="How many of the table's own networks carry it over to the machine as it is now  [default: 8 to 24 by noise].",
 )
 @click.option("--plot", type=PATH, help="Draw predicted against measured into this PNG.")
 @seed_option

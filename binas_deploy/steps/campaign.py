@@ -95,13 +95,7 @@ class Campaign:
                 advance(index)
 
             measured = measure(
-                subjects,
-                timing=self.timing,
-                rng=rng,
-                sentinel=sentinel,
-                leave_early=True,
-                done=earlier,
-                on_round=on_round,
+                subjects, timing=self.timing, rng=rng, sentinel=sentinel, done=earlier, on_round=on_round
             )
         after = self.job.device.facts().context
         ended = {f"{key}{AT_END}": after[key] for key in _MAY_CHANGE if key in after}
@@ -142,10 +136,8 @@ class Finished:
 
     def measurement(self, key: str, first: int = 0) -> Measurement:
         """All samples of a piece or network, with where it lies."""
-        told = zip(self.journal.round_runs, self.journal.rounds, strict=True)
-        found = [(run, samples[key]) for run, samples in told if key in samples]
-        rows: list[NDArray[np.int64]] = [samples for _, samples in found]
-        runs = first + np.repeat(np.array([run for run, _ in found]), [len(row) for row in rows])
+        rows: list[NDArray[np.int64]] = [samples[key] for samples in self.journal.rounds]
+        runs = first + np.repeat(np.array(self.journal.round_runs), [len(row) for row in rows])
         return Measurement(np.concatenate(rows), runs, steady=self._steady[key]).thinned()
 
     @cached_property

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
+
 from binas_deploy.devices import DeviceSpec, open_device
 from binas_deploy.measure import Timing
 from binas_deploy.progress import SILENT, Progress
@@ -30,9 +32,13 @@ _SAME_CLOCK: Final = 0.05
 
 @dataclass(frozen=True)
 class CarriedOver:
-    """``found``: how the table's latencies are to be read now; ``note``: why they changed so much, empty if not."""
+    """``found``: how the table's latencies are to be read now; ``slowdown``: what that comes to for a typical network.
+
+    ``note``: why they changed so much, empty if they did not.
+    """
 
     found: Reconciliation
+    slowdown: float
     note: str
 
 
@@ -48,8 +54,8 @@ def carry_over(table: LatencyTable, spec: DeviceSpec, *, seed: int = 0, progress
         measured = measured_networks(table.space, spec, archs, _timing(spec.timing_rule()), seed)
         advance(1)
     found = reconciled(table, chosen, measured.latencies_ns)
-    context = open_device(spec).facts().context
-    return CarriedOver(found, explanation(found, measured.quality, table.conditions.context, context))
+    context, slowdown = open_device(spec).facts().context, found.slowdown(typical_ns(chosen))
+    return CarriedOver(found, slowdown, explanation(slowdown, measured.quality, table.conditions.context, context))
 
 
 def chosen_anchors(table: LatencyTable) -> tuple[Anchor, ...]:
@@ -64,16 +70,21 @@ def reconciled(table: LatencyTable, chosen: Sequence[Anchor], now_ns: Sequence[f
     return reconcile(then, now_ns, noise=table.calibration.noise)
 
 
-def explanation(found: Reconciliation, quality: Quality, then: Mapping[str, str], now: Mapping[str, str]) -> str:
+def typical_ns(anchors: Sequence[Anchor]) -> float:
+    """The latency of one of them in the middle, when the table was made."""
+    return float(np.median([anchor.measurement.location for anchor in anchors]))
+
+
+def explanation(slowdown: float, quality: Quality, then: Mapping[str, str], now: Mapping[str, str]) -> str:
     """Why the machine is so much slower or faster than when the table was made; empty when it is about the same."""
-    if abs(found.scale - 1) <= LARGE:
+    if abs(slowdown - 1) <= LARGE:
         return ""
-    speed = f"{found.scale:.2f} times as slow" if found.scale > 1 else f"{1 / found.scale:.2f} times as fast"
-    return f"the machine is {speed} as when the table was made: {_cause(found, quality, then, now)}"
+    speed = f"{slowdown:.2f} times as slow" if slowdown > 1 else f"{1 / slowdown:.2f} times as fast"
+    return f"the machine is {speed} as when the table was made: {_cause(slowdown, quality, then, now)}"
 
 
-def _cause(found: Reconciliation, quality: Quality, then: Mapping[str, str], now: Mapping[str, str]) -> str:
-    if found.scale > 1 and quality.contention is not None and quality.contention > BUSY_CPUS:
+def _cause(slowdown: float, quality: Quality, then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    if slowdown > 1 and quality.contention is not None and quality.contention > BUSY_CPUS:
         return f"other processes keep {quality.contention:.1f} CPUs busy"
     before, after = (finite_number(context.get(_CLOCK)) for context in (then, now))
     if before and after and abs(after / before - 1) > _SAME_CLOCK:

@@ -146,10 +146,8 @@ def _take_run(journal: Journal, line: _RunLine) -> None:
 
 
 def _take_round(journal: Journal, line: _RoundLine, subjects: set[str]) -> None:
-    # The first is of all; from later ones, those that were known well enough are left out.
-    fitting = line.samples.keys() <= subjects if journal.rounds else line.samples.keys() == subjects
-    if line.run >= len(journal.runs) or not fitting:
-        raise InputError("a round of an unknown run, or of other subjects")
+    if line.run >= len(journal.runs) or line.samples.keys() != subjects:
+        raise InputError("a round of an unknown run, or not of all subjects")
     journal.rounds.append({key: np.array(row, dtype=np.int64) for key, row in line.samples.items()})
     journal.round_runs.append(line.run)
 

@@ -15,7 +15,7 @@ from binas_deploy.measure import Timing
 from binas_deploy.progress import SILENT, Progress
 from binas_deploy.quality import noise_findings
 from binas_deploy.space import Architecture, SearchSpace
-from binas_deploy.steps.carry_over import chosen_anchors, reconciled
+from binas_deploy.steps.carry_over import chosen_anchors, reconciled, typical_ns
 from binas_deploy.steps.fresh import measured_in_fresh_process
 from binas_deploy.steps.networks import Network, held_out_networks
 from binas_deploy.table import Anchor, LatencyTable
@@ -138,7 +138,8 @@ def judged(
     )
     kinds = {kind: figures(found, [i for i, network in enumerate(held_out) if network.kind == kind]) for kind in KINDS}
     floor = noise_floor_percent(found[0].measured, found[1].measured)
-    validation = Validation(kinds, floor, tuple(row.scale for row in carried))
+    typical = typical_ns(anchors)
+    validation = Validation(kinds, floor, tuple(row.slowdown(typical) for row in carried))
     notes = tuple(note for run in runs for note in run.notes)
     return Validated(table, tuple(held_out), found, carried, validation, notes)
 

@@ -50,6 +50,10 @@ class Reconciliation:
         """The latency now of what took ``then_ns``."""
         return self.scale * then_ns + self.offset_ns
 
+    def slowdown(self, then_ns: float) -> float:
+        """How many times slower the machine is for what took ``then_ns``: the offset is part of it."""
+        return self.now_ns(then_ns) / then_ns
+
 
 def reconcile(then_ns: Sequence[float] | Floats, now_ns: Sequence[float] | Floats, *, noise: float) -> Reconciliation:
     """From anchors measured in both runs; ``noise`` is the relative standard deviation of one measured network.

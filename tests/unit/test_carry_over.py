@@ -11,7 +11,6 @@ from binas_deploy.quality import Quality
 from binas_deploy.steps.carry_over import LEAST_ANCHORS, MOST_ANCHORS, carry_over, chosen_anchors, explanation
 from binas_deploy.table import LatencyTable
 from binas_deploy.table.parts import spread
-from binas_deploy.table.reconcile import Reconciliation
 from binas_deploy.testing import fake_device
 
 pytestmark = pytest.mark.usefixtures("fake_adapter")
@@ -19,10 +18,6 @@ pytestmark = pytest.mark.usefixtures("fake_adapter")
 
 def quality(contention: float | None = 0.0) -> Quality:
     return Quality(12, 1.0, "rounds", {}, (), 1.0, 1.0, contention, 1.0, 50, 10**6)
-
-
-def carried(scale: float) -> Reconciliation:
-    return Reconciliation(scale, 0.0, 0.005, 8)
 
 
 def test_the_speed_of_the_machine_is_found(
@@ -73,6 +68,6 @@ def test_few_anchors_stand_for_the_whole_range(fake_table: LatencyTable) -> None
     ],
 )
 def test_a_large_change_is_explained(scale: float, contention: float | None, then: str, now: str, part: str) -> None:
-    said = explanation(carried(scale), quality(contention), {"clock_mhz": then}, {"clock_mhz": now})
+    said = explanation(scale, quality(contention), {"clock_mhz": then}, {"clock_mhz": now})
     assert part in said
     assert bool(said) == bool(part)

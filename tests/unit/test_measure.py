@@ -7,7 +7,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -140,24 +140,6 @@ def test_a_noisy_subject_is_measured_to_the_limit_and_marked() -> None:
     assert (found.quality.stopped_by, found.quality.rounds) == ("rounds", 9)
     assert found.quality.noisy == ("b",)
     assert found.quality.interval_percent["b"] > 1 > found.quality.interval_percent["a"]
-
-
-def test_known_subjects_leave_the_time_to_the_others() -> None:
-    timing = replace(QUICK, max_rounds=20)
-    executables = {"a": Scripted(), "b": Scripted(noisy_latency), "c": Scripted()}
-    found = measure(
-        subjects_of(executables),
-        timing=timing,
-        rng=np.random.default_rng(0),
-        sentinel="a",
-        leave_early=True,
-        clock=Clock(1),
-    )
-    visits = Counter(key for samples in found.rounds for key in samples)
-    # The sentinel stays for what it tells of the host.
-    assert visits == {"a": 20, "b": 20, "c": timing.min_rounds}
-    assert found.quality.noisy == ("b",)
-    assert len(found.samples("c")) == timing.min_rounds * timing.samples_per_visit
 
 
 def test_more_rounds_make_a_noisy_subject_known() -> None:
