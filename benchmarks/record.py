@@ -12,7 +12,7 @@ from binas_deploy.adapters import host
 from binas_deploy.documents import dump_text, timestamp, write_atomic
 
 RESULTS: Final = Path(__file__).resolve().parent / "results"
-_PACKAGES: Final = ("binas-deploy", "numpy", "scipy", "onnx", "onnxruntime", "torch")
+_PACKAGES: Final = ("binas-deploy", "numpy", "scipy", "onnx", "onnxruntime", "openvino", "torch")
 
 
 def conditions(*, threads: int, **more: object) -> dict[str, Any]:

@@ -26,6 +26,7 @@ AIM: Final = 0.005
 LARGE: Final = 0.07
 """A change of speed that is worth a word."""
 _ROUNDS: Final = 12
+_SECONDS: Final = 5.0
 _CLOCK: Final = "clock_mhz"
 _SAME_CLOCK: Final = 0.05
 
@@ -93,4 +94,5 @@ def _cause(slowdown: float, quality: Quality, then: Mapping[str, str], now: Mapp
 
 
 def _timing(usual: Timing) -> Timing:
-    return replace(usual, min_rounds=min(_ROUNDS, usual.max_rounds), max_rounds=min(_ROUNDS, usual.max_rounds))
+    """Not over in a moment even for small networks: it would tell the speed of that moment."""
+    return replace(usual, min_rounds=min(_ROUNDS, usual.max_rounds), max_seconds=_SECONDS)
