@@ -15,7 +15,7 @@ With ``--stored`` the table of another occasion, of that file, is judged by the 
 of its networks; one of another identity is left out.
 
     python benchmarks/latency_error.py [--device NAME] [--space NAME ...] [--threads N ...] [--networks 40] [--seed N]
-        [--keep DIR] [--stored FILE ...]
+        [--keep DIR] [--stored FILE ...] [--period 33ms]
 
 Takes about 4 minutes for each space. ``--keep`` leaves the table there, for another occasion. Adds an occasion to
 benchmarks/results/latency_error.json.
@@ -38,8 +38,10 @@ from record import add_occasion, conditions
 from binas_deploy.accuracy.regression import ridge
 from binas_deploy.cli.render import make_progress, table
 from binas_deploy.columns import Columns, Floats
+from binas_deploy.conditions import cadence_of
 from binas_deploy.devices import DeviceSpec, load_device_spec
 from binas_deploy.progress import Progress
+from binas_deploy.quantities import parse_quantity
 from binas_deploy.space import SearchSpace
 from binas_deploy.space_file import load_space
 from binas_deploy.steps.carry_over import chosen_anchors
@@ -76,6 +78,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--stored", type=Path, action="append", default=[], metavar="FILE", help="table of another day")
     parser.add_argument("--threads", action="append", type=int, help="again for each (default: 1)")
     parser.add_argument("--accuracy", type=Path, help="accuracy model of one of the spaces (default: the shipped one)")
+    parser.add_argument("--period", type=_cadence, help="call networks once in this time, such as 33ms")
     parser.add_argument("--networks", type=int, default=40, help="of each kind (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -83,9 +86,13 @@ def _arguments() -> argparse.Namespace:
     return args
 
 
+def _cadence(text: str) -> str:
+    return cadence_of(parse_quantity(text).amount)
+
+
 def _occasion(name: str, threads: int, args: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     """A table made now and those of other days, judged by the same measurements."""
-    space, spec = load_space(name), load_device_spec(args.device).with_threads(threads)
+    space, spec = load_space(name), load_device_spec(args.device).with_threads(threads).with_cadence(args.period)
     made, seconds = _made(space, spec, args, progress)
     stored = [table for table in map(LatencyTable.load, args.stored) if _alike(table, made)]
     drawn = held_out_networks(made, accuracy_of(space, args.accuracy), args.networks, args.seed)

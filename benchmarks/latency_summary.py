@@ -22,6 +22,8 @@ from latency_error import NAME
 from record import RESULTS
 from scipy.stats import t as student
 
+from binas_deploy.conditions import BACK_TO_BACK
+
 KINDS: Final = ("random", "searched")
 METHODS: Final = ("raw sum", "one factor", "MACs", "ridge, no pieces", "ours")
 _Row = dict[str, Any]
@@ -36,10 +38,15 @@ def main() -> None:
     occasions = json.loads((RESULTS / f"{NAME}.json").read_text())["occasions"]
     columns: dict[str, list[_Row]] = defaultdict(list)
     for row in (row for occasion in occasions for row in occasion["columns"] if row["space"] == args.space):
-        columns[f"{row['runtime'].split()[0]}, {row['threads']} thread{'s' if row['threads'] > 1 else ''}"].append(row)
+        columns[_column(row)].append(row)
     print(_markdown("", columns, _figures()))
     print()
     print(_markdown("MAPE at equal measuring time", columns, _methods()))
+
+
+def _column(row: _Row) -> str:
+    called = f"{row['runtime'].split()[0]}, {row['threads']} thread{'s' if row['threads'] > 1 else ''}"
+    return called if row["cadence"] == BACK_TO_BACK else f"{called}, {row['cadence']}"
 
 
 def _figures() -> dict[str, _Figure]:
