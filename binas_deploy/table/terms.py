@@ -13,10 +13,10 @@ entry of stem and head, the terms of one source c are::
 From the top down the terms get finer, and `hierarchy` shrinks finer ones more, by as much as the measured networks
 call for. All stay linear in the search variables, so the exact search stays exact.
 
-Terms of neighbouring blocks (whether both have SE, their kernels, their expansions, a change of stage) were tried on 144
-networks of `mobilenetv3` at a time: the error in cross-validation, random / searched, stayed at 1.64 / 1.70 % (with them
-1.64 / 1.71 %) for ONNX Runtime with one thread and at 1.39 / 1.60 % (1.41 / 1.58 %) for OpenVINO. They would make the
-search quadratic; they are not here.
+Terms of neighbouring blocks (whether both have SE, their kernels, their expansions, a change of stage) were tried on
+144 networks of `mobilenetv3` at a time: the error in cross-validation, random / searched, stayed at 1.64 / 1.70 % (with
+them 1.64 / 1.71 %) for ONNX Runtime with one thread, and at 1.39 / 1.60 % (1.41 / 1.58 %) for OpenVINO. They would make
+the search quadratic; they are not here.
 """
 
 from __future__ import annotations
