@@ -70,7 +70,7 @@ class Package:
 
     @property
     def sensor(self) -> EnergySensor:
-        return find_sensor(self.root)
+        return find_sensor(self.root, provider="CPU")
 
 
 @pytest.fixture
@@ -352,7 +352,12 @@ def run(workspace: Path, space: Path, command: str, *args: str) -> Result:
 
 def look_in(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     """The command line looks into /sys, which differs from machine to machine."""
-    monkeypatch.setattr(step, "find_sensor", partial(find_sensor, root))
+
+    def found(*, provider: str, model: str) -> EnergySensor:
+        assert (provider, model) == ("simulated", "simulated")
+        return find_sensor(root, provider="CPU")
+
+    monkeypatch.setattr(step, "find_sensor", found)
 
 
 def test_from_profile_to_search(

@@ -104,7 +104,7 @@ def test_a_counter_that_only_root_may_read_says_what_to_do(packages: Sysfs, monk
     forbid(monkeypatch, packages.counter("intel-rapl:1", 7_000_000))
     remedy = f"sudo chmod a+r {packages.root}/class/powercap/intel-rapl:*/energy_uj"
     with pytest.raises(EnvironmentFault, match="CVE-2020-8694") as caught:
-        find_sensor(packages.root)
+        find_sensor(packages.root, provider="CPU")
     assert remedy in str(caught.value)
     assert "intel-rapl:1/energy_uj: permission denied" in str(caught.value)
     assert caught.value.exit_code == 2
@@ -127,8 +127,31 @@ def test_a_counter_that_goes_away_is_a_failure_of_the_device(packages: Sysfs, mo
 
 def test_a_machine_without_sensors_says_so(sysfs: Sysfs) -> None:
     with pytest.raises(DeviceError, match=r"no sensor of energy can be read\. RAPL: .*Jetson rails: ") as caught:
-        find_sensor(sysfs.root)
+        find_sensor(sysfs.root, provider="CPU")
     assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("provider", ["CPUExecutionProvider", "CPU", "GPU", "GPU.0", "NPU"])
+def test_what_is_in_the_package_is_measured_by_it(packages: Sysfs, provider: str) -> None:
+    model = "Intel(R) UHD Graphics 770 (iGPU)" if "GPU" in provider else "A CPU"
+    assert find_sensor(packages.root, provider=provider, model=model).name == "RAPL package-0, package-1"
+
+
+ELSEWHERE = ["DmlExecutionProvider", "ROCMExecutionProvider", "MIGraphXExecutionProvider", "GPU.1", "AUTO", "other", ""]
+
+
+@pytest.mark.parametrize("provider", ELSEWHERE)
+def test_what_is_not_in_the_package_is_not_measured_by_it(packages: Sysfs, provider: str) -> None:
+    with pytest.raises(DeviceError, match=f"Provider '{provider}': no sensor is known for what it") as caught:
+        find_sensor(packages.root, provider=provider)
+    assert caught.value.exit_code == 3
+    packages.rail(2, "VDD_IN", 5_000, 1_000)  # all of a board is in its supply
+    assert find_sensor(packages.root, provider=provider).name == "INA3221 rail VDD_IN"
+
+
+def test_the_first_gpu_may_be_one_on_its_own_board(packages: Sysfs) -> None:
+    with pytest.raises(DeviceError, match=r"'GPU' \(Intel\(R\) Arc\(TM\) A770 \(dGPU\)\): no sensor is known"):
+        find_sensor(packages.root, provider="GPU", model="Intel(R) Arc(TM) A770 (dGPU)")
 
 
 # Jetson rails
@@ -175,7 +198,7 @@ def test_a_thread_reads_on_until_the_end(sysfs: Sysfs) -> None:
 def test_the_input_of_the_module_is_preferred(sysfs: Sysfs) -> None:
     sysfs.rail(1, "VDD_CPU_GPU_CV", 5_000, 500)
     sysfs.rail(2, "VDD_IN", 5_000, 1_000)
-    assert find_sensor(sysfs.root).name == "INA3221 rail VDD_IN"
+    assert find_sensor(sysfs.root, provider="CPU").name == "INA3221 rail VDD_IN"
 
 
 def test_rails_that_are_parts_of_a_board_are_not_taken_for_it(sysfs: Sysfs) -> None:
@@ -188,7 +211,7 @@ def test_rails_that_are_parts_of_a_board_are_not_taken_for_it(sysfs: Sysfs) -> N
 def test_a_rail_that_may_not_be_read_says_what_to_do(sysfs: Sysfs, monkeypatch: pytest.MonkeyPatch) -> None:
     forbid(monkeypatch, sysfs.rail(1, "VDD_IN", 5_000, 1_000))
     with pytest.raises(EnvironmentFault, match=r"sudo chmod a\+r .*hwmon1/\*_input"):
-        find_sensor(sysfs.root)
+        find_sensor(sysfs.root, provider="CPU")
 
 
 def test_a_rail_that_goes_away_is_a_failure_even_if_it_comes_back(sysfs: Sysfs) -> None:
