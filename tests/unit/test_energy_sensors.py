@@ -263,7 +263,16 @@ class StandIn(ModuleType):
         return self.millijoules
 
 
-def on_gpu(monkeypatch: pytest.MonkeyPatch, package: StandIn | None, visible: str = "") -> None:
+class Old(StandIn):
+    """One from before there was that counter."""
+
+    def __getattribute__(self, name: str) -> object:
+        if name == "nvmlDeviceGetTotalEnergyConsumption":
+            raise AttributeError(f"module 'pynvml' has no attribute {name!r}", name=name)
+        return super().__getattribute__(name)
+
+
+def on_gpu(monkeypatch: pytest.MonkeyPatch, package: ModuleType | None, visible: str = "") -> None:
     monkeypatch.setitem(sys.modules, "pynvml", package)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
 
@@ -281,9 +290,11 @@ def test_a_gpu_is_asked_in_millijoules(packages: Sysfs, monkeypatch: pytest.Monk
 
 
 def test_of_several_gpus_one_must_be_chosen(sysfs: Sysfs, monkeypatch: pytest.MonkeyPatch) -> None:
-    on_gpu(monkeypatch, StandIn(2), "1")
+    package = StandIn(2)
+    on_gpu(monkeypatch, package, "1")
     with pytest.raises(DeviceError, match=r"2 GPUs: say which with CUDA_VISIBLE_DEVICES=GPU-"):
         find_sensor(sysfs.root, provider="CUDA")
+    assert package.open == 0
     on_gpu(monkeypatch, StandIn(2), "GPU-ab12,GPU-cd34")
     assert find_sensor(sysfs.root, provider="CUDA").name == "NVML GPU-ab12"
 
@@ -294,15 +305,18 @@ def test_of_several_gpus_one_must_be_chosen(sysfs: Sysfs, monkeypatch: pytest.Mo
         (None, EnvironmentFault, "pip install nvidia-ml-py"),
         (StandIn(0), DeviceError, "answers nvmlInit with: Driver Not Loaded"),
         (StandIn(counts=False), DeviceError, "TotalEnergyConsumption with: Not Supported"),
+        (ModuleType("pynvml"), EnvironmentFault, "'pynvml' has no nvmlInit: .*pip install --upgrade nvidia-ml-py"),
+        (Old(), EnvironmentFault, "'pynvml' has no nvmlDeviceGetTotalEnergyConsumption: it is too old"),
     ],
-    ids=["absent", "no driver", "old"],
+    ids=["absent", "no driver", "an old GPU", "another package", "an old package"],
 )
 def test_a_gpu_that_cannot_be_asked_says_why(
-    sysfs: Sysfs, monkeypatch: pytest.MonkeyPatch, package: StandIn | None, error: type[Exception], message: str
+    sysfs: Sysfs, monkeypatch: pytest.MonkeyPatch, package: ModuleType | None, error: type[Exception], message: str
 ) -> None:
     on_gpu(monkeypatch, package)
     with pytest.raises(error, match=message):
         find_sensor(sysfs.root, provider="TensorrtExecutionProvider")
+    assert getattr(package, "open", 0) == 0
 
 
 def test_a_jetson_s_gpu_is_measured_by_the_board(sysfs: Sysfs, monkeypatch: pytest.MonkeyPatch) -> None:
