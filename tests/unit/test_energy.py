@@ -22,7 +22,7 @@ from binas_deploy.cli.main import cli
 from binas_deploy.columns import Columns
 from binas_deploy.devices import DeviceSpec
 from binas_deploy.energy import EnergySensor, find_sensor
-from binas_deploy.errors import DeviceError, DocumentError, InfeasibleBudgetError, InputError, MismatchError
+from binas_deploy.errors import DeviceError, DocumentError, InfeasibleBudgetError, InputError, NotMeasuredError
 from binas_deploy.measure import Subject
 from binas_deploy.measure_energy import EnergyTiming, measure_energy
 from binas_deploy.problem import Status
@@ -340,8 +340,13 @@ def test_two_budgets_of_energy_for_one_table_are_refused(
 
 
 def test_a_table_without_energy_has_no_model_of_it(make_table: MakeTable) -> None:
-    with pytest.raises(MismatchError, match="holds no energy"):
-        energy_model(make_table())
+    remedy = r"Run: binas-deploy profile --device fake --space tiny --threads 1 --energy$"
+    with pytest.raises(NotMeasuredError, match=rf"holds no energy\. {remedy}"):
+        energy_model(make_table(identity={"cadence": "back-to-back"}))
+    with pytest.raises(NotMeasuredError, match=r"It is of calls every 33ms, .* without --period"):
+        energy_model(make_table(identity={"cadence": "every 33ms"}))
+    with pytest.raises(NotMeasuredError, match=r"--space tiny --energy$"):
+        energy_model(make_table(identity={"cadence": "back-to-back", "threads": "not-stated"}))
 
 
 # The command line
@@ -389,6 +394,9 @@ def test_from_profile_to_search(
     ask = partial(run, workspace, tiny_space_path)
     assert ask("profile").exit_code == 0
     assert "not measured: no sensor was read; profile with --energy" in ask("table show").stdout
+    missing = ask("search", "--budget", "1J", "--accuracy", str(workspace / "accuracy.json"))
+    assert missing.exit_code == 3
+    assert "budget energy=1J: the latency table of device 'fake' holds no energy" in missing.stderr
     profiled = ask("profile", "--energy")
     assert profiled.exit_code == 0, profiled.stderr
     assert "by RAPL package-0" in profiled.stdout
