@@ -255,6 +255,7 @@ def test_costs_are_whole_nanojoules_of_each_decision(metered: LatencyTable) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda c: c.update(energy=None), r"energy: Input should be .*\(found None\)"),
         (lambda c: c.pop("energy"), "some hold energy_nj, but the table has no energy"),
         (lambda c: c["anchors"][3].pop("energy_nj"), r"anchors\[3\].energy_nj: at least one visit"),
         (lambda c: c["anchors"][3].update(energy_nj=[]), r"anchors\[3\].energy_nj"),
