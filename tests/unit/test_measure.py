@@ -290,8 +290,11 @@ def test_subjects_that_make_no_sense_are_refused(keys: list[str], sentinel: str,
 
 
 def test_earlier_rounds_of_other_subjects_are_refused() -> None:
-    with pytest.raises(InputError, match="other subjects"):
-        run({"a": Scripted()}, done=rounds_of(1, key="b"))
+    (of_a,), (of_b,) = rounds_of(1), rounds_of(1, key="b")
+    wrong: list[list[Round]] = [[{}], [of_a], [of_b], [{**of_a, **of_b}, of_a], [{**of_a, **of_b, "c": of_a["a"]}]]
+    for done in wrong:
+        with pytest.raises(InputError, match="other subjects"):
+            run({"a": Scripted(), "b": Scripted()}, done=done)
 
 
 @pytest.mark.parametrize(
