@@ -22,6 +22,7 @@ from binas_deploy.errors import DocumentError, EnvironmentFault, InputError
 
 MAX_DOCUMENT_BYTES: Final = 64 * 2**20
 _PREFIX: Final = "binas-deploy/"
+_SHOWN: Final = 80
 
 
 def digest(content: Mapping[str, Any]) -> str:
@@ -109,14 +110,14 @@ def check_document(document: Any, path: Path, kind: str, version: int, *, verify
     found = document.get("format") if isinstance(document, dict) else None
     if found != _PREFIX + kind:
         raise DocumentError(
-            f"{path}: expected a document of format '{_PREFIX}{kind}', found {found!r}. Is this the right file?"
+            f"{path}: expected a document of format '{_PREFIX}{kind}', found {shown(found)}. Is this the right file?"
         )
     found_version = document.get("version")
     if not isinstance(found_version, int) or isinstance(found_version, bool) or found_version < 1:
-        raise DocumentError(f"{path}: 'version' must be a positive integer, found {found_version!r}.")
+        raise DocumentError(f"{path}: 'version' must be a positive integer, found {shown(found_version)}.")
     if found_version > version:
         raise DocumentError(
-            f"{path}: written in version {found_version} of {kind}, this tool reads up to {version}. "
+            f"{path}: written in version {shown(found_version)} of {kind}, this tool reads up to {version}. "
             "Upgrade binas-deploy."
         )
     if verify and not _digest_holds(document):
@@ -130,7 +131,7 @@ def check_document(document: Any, path: Path, kind: str, version: int, *, verify
 def _digest_holds(document: Mapping[str, Any]) -> bool:
     try:
         return document.get("digest") == digest(document)
-    except ValueError:  # NaN or an infinity, which no document of ours holds
+    except (ValueError, RecursionError):  # NaN, an infinity or deep nesting, which no document of ours holds
         return False
 
 
@@ -159,10 +160,17 @@ def validation_message(path: Path, error: Any) -> str:
     lines = []
     for item in error.errors():
         where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(".")
-        value = repr(item.get("input"))
-        shown = value if len(value) <= 80 else value[:77] + "..."
-        lines.append(f"{path}: {where or 'document'}: {item['msg']} (found {shown})")
+        lines.append(f"{path}: {where or 'document'}: {item['msg']} (found {shown(item.get('input'))})")
     return "\n".join(lines)
+
+
+def shown(value: object) -> str:
+    """A value of a file as a message shows it: its `repr`, cut short."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits, or deep nesting
+        return f"{type(value).__name__}, too large to show"
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 def file_sha256(path: Path) -> str:

@@ -160,14 +160,19 @@ def finite_number(text: str | None) -> float | None:
 
 
 def timer_resolution_ns(clock: Callable[[], int] = time.perf_counter_ns) -> int:
-    """The smallest step that the clock was seen to take, in ns."""
-    steps = []
+    """The steps in which the clock moves, in ns.
+
+    One that stands still between two readings moves by the smallest step that is seen. One that never does moves in
+    finer steps than it can be read in: what all differences are multiples of tells them.
+    """
+    steps, stood_still = [], False
     for _ in range(_RESOLUTION_READS):
-        start = now = clock()
+        start, now = clock(), clock()
+        stood_still |= now == start
         while now == start:
             now = clock()
         steps.append(now - start)
-    return min(steps)
+    return min(steps) if stood_still else math.gcd(*steps)
 
 
 def steadiness(rounds: Sequence[Samples]) -> tuple[float, float]:

@@ -95,7 +95,14 @@ def format_quantity(amount: float, kind: str = "time") -> str:
         return f"{amount / 1e6:.2f} MB" if amount >= 10**5 else f"{amount:.0f} B"
     if kind == "count":
         return f"{amount / 1e6:.2f} M" if amount >= 10**5 else f"{amount:.0f}"
-    return f"{amount / 1e6:.3f} mJ" if amount >= 10**5 else f"{amount / 1e3:.3f} uJ"
+    unit, factor = energy_unit(amount)
+    return f"{amount / factor:.3f} {unit}"
+
+
+def energy_unit(amount: float) -> tuple[str, int]:
+    """The unit that an energy in nJ reads best in, and how many nJ that is."""
+    unit = "mJ" if amount >= 10**5 else "uJ"
+    return unit, _UNITS[unit][1]
 
 
 def _base_units(number: str, factor: int) -> int | None:

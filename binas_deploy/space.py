@@ -12,15 +12,21 @@ import ast
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from binas_deploy.block import Activation, Block, Head, Option, Piece, block_text, parse_block_text
 from binas_deploy.errors import InputError
+
+LONGEST_TEXT: Final = 100_000
+"""Characters of a network as text: twice what the deepest of a space of 32 stages, 32 blocks each, needs."""
+_BEYOND: Final = 10**9
+_SHOWN: Final = 80
 
 
 @dataclass(frozen=True)
@@ -201,18 +207,20 @@ class SearchSpace:
     def architecture(self, text: str) -> Architecture:
         """Read block strings (EfficientNet/timm form) or the tool's own JSON (``{"depths", "options"}``).
 
+        Anyone may have written the text.
+
         Raises:
-            InputError: malformed text, or a network that is not in this space.
+            InputError: too long or malformed text, or a network that is not in this space.
         """
         parsed = _parse_literal(text)
         if isinstance(parsed, dict):
             return self._from_indices(parsed)
-        if not isinstance(parsed, list) or not all(isinstance(row, list) for row in parsed):
+        if not _are_lists_of_text(parsed):
             raise InputError("a network is a list of stages, each a list of block strings.")
         if len(parsed) != len(self.stages):
             raise InputError(f"the network has {len(parsed)} stages, space '{self.name}' has {len(self.stages)}.")
         options = tuple(
-            tuple(self._find_option(s, j, str(item)) for j, item in enumerate(row)) for s, row in enumerate(parsed)
+            tuple(self._find_option(s, j, item) for j, item in enumerate(row)) for s, row in enumerate(parsed)
         )
         return self.validate(Architecture(tuple(len(row) for row in options), options))
 
@@ -241,18 +249,28 @@ class SearchSpace:
 
 
 def _whole(value: Any) -> int:
-    """Raises TypeError for anything that only looks like a whole number: text, 0.7, true."""
-    if type(value) is not int:
-        raise TypeError(f"{value!r} is not a whole number")
+    """Raises TypeError for anything that only looks like a whole number (text, 0.7, true) or is none of an index."""
+    if type(value) is not int or not 0 <= value < _BEYOND:
+        raise TypeError("not a whole number that could be a depth or an option")
     return value
 
 
+def _are_lists_of_text(parsed: Any) -> bool:
+    return isinstance(parsed, list) and all(
+        isinstance(row, list) and all(isinstance(item, str) for item in row) for row in parsed
+    )
+
+
 def _parse_literal(text: str) -> Any:
+    if len(text) > LONGEST_TEXT:
+        raise InputError(f"a network of {len(text)} characters; at most {LONGEST_TEXT} are read.")
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         pass
     try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
-        raise InputError(f"cannot read a network from {text[:80]!r}: {error}") from error
+        with warnings.catch_warnings():  # Python's parser warns of odd literals
+            warnings.simplefilter("ignore")
+            return ast.literal_eval(text.strip())
+    except (ArithmeticError, ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        raise InputError(f"cannot read a network from {text[:_SHOWN]!r}: {error}") from error

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from binas_deploy.documents import os_reason
+from binas_deploy.documents import os_reason, shown
 from binas_deploy.errors import DocumentError, EnvironmentFault, InputError
 
 if sys.version_info >= (3, 11):
@@ -44,7 +44,7 @@ def parse_toml(text: str, path: Path, kind: str, version: int) -> dict[str, Any]
     """
     try:
         raw: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits and deep nesting, too
         raise DocumentError(f"{path}: not valid TOML: {error}") from error
     for key in ("format", "version"):
         if key not in raw:
@@ -52,5 +52,5 @@ def parse_toml(text: str, path: Path, kind: str, version: int) -> dict[str, Any]
             raise DocumentError(f"{path}: {key}: missing. A {kind} file starts with {start}.")
     found = raw["version"]
     if isinstance(found, int) and found > version:
-        raise DocumentError(f"{path}: version {found}, this tool reads {version}. Upgrade binas-deploy.")
+        raise DocumentError(f"{path}: version {shown(found)}, this tool reads {version}. Upgrade binas-deploy.")
     return raw

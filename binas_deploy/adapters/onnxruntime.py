@@ -7,7 +7,6 @@ them (some 6 us a call) is not the device's.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -54,7 +53,7 @@ class OnnxRuntimeDevice:
             MissingExtraError: onnxruntime is not installed.
             InputError: more threads than this process may use.
         """
-        version = _version()
+        version = RUNTIME.version()
         host.require_threads(self._threads)
         return RUNTIME.facts(
             version,
@@ -159,9 +158,3 @@ class _Session:
             room = self._package.OrtValue.ortvalue_from_numpy(np.zeros(output.shape, np.float32))
             binding.bind_ortvalue_output(output.name, room)
         return binding
-
-
-def _version() -> str:
-    """Of the build that is loaded, where one is: several may be installed side by side."""
-    loaded = sys.modules.get(RUNTIME.package)
-    return str(loaded.__version__) if loaded else RUNTIME.version()

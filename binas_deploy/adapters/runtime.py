@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -38,23 +39,27 @@ class Runtime:
 
         Raises:
             MissingExtraError: it is not installed.
-            DeviceError: it is installed and fails while it is imported.
+            DeviceError: it is installed and fails while it is imported, as where it lacks another package.
         """
         try:
             return importlib.import_module(self.package)
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(self.package, self.extra, self.purpose) from error
         except ImportError as error:
+            if isinstance(error, ModuleNotFoundError) and error.name == self.package:
+                raise MissingExtraError(self.package, self.extra, self.purpose) from error
             raise DeviceError(f"{self.name} is installed and cannot be imported: {brief(error)}") from error
 
     def version(self) -> str:
-        """From metadata where one distribution is installed: importing costs up to a third of a second.
+        """Of the build that is loaded, where one is: several may be installed side by side.
+
+        Else from metadata where one distribution is installed: importing costs up to a third of a second.
 
         Raises:
             MissingExtraError, DeviceError: as `imported`.
         """
-        found = [version for version in map(_installed_version, self.distributions) if version]
-        return found[0] if len(found) == 1 else str(self.imported().__version__)
+        loaded = self.package in sys.modules
+        found = [] if loaded else [version for version in map(_installed_version, self.distributions) if version]
+        # OpenVINO adds build and branch after a dash, which its metadata does not have.
+        return found[0] if len(found) == 1 else str(self.imported().__version__).partition("-")[0]
 
     def facts(
         self, version: str, *, device_model: str, provider: str, options: Mapping[str, object], threads: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -37,7 +38,8 @@ from binas_deploy.cli.options import (
     "--energy/--no-energy",
     default=False,
     show_default=True,
-    help="Then measure the energy of the networks too, where a sensor can be read; some minutes more.",
+    help="Then measure the energy of the networks too, where a sensor can be read; some minutes more. That makes it "
+    "another table: what was searched with it before cannot be exported any more, so search again.",
 )
 @click.option("--force", is_flag=True, help="Measure again even where a valid table is there.")
 @common
@@ -70,18 +72,17 @@ def command(
 
     workspace = session.workspace
     seconds = parse_quantity(limit).amount / 1e9 if limit else None
-    spec = load_device_spec(device, workspace).with_seconds(seconds).with_cadence(cadence)
+    spec = load_device_spec(device, workspace).with_threads(threads).with_seconds(seconds).with_cadence(cadence)
     path, table = profile(
         load_space(space),
         spec,
         workspace=workspace,
-        threads=threads,
         seed=seed,
         progress=session.progress,
         force=force,
         sources=[LatencyTable.load(source) for source in sources],
         networks=networks,
-        energy=energy_sensor(spec) if energy else None,
+        energy=partial(energy_sensor, spec) if energy else None,
     )
     session.file(path)
     session.show(profile_text(table, path))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from binas_deploy.cli.render import facts
-from binas_deploy.quantities import Quantity
+from binas_deploy.quantities import Quantity, energy_unit
 from binas_deploy.table.cost_model import AS_MEASURED, AS_NOW
 from binas_deploy.table.energy import energy_model
 
@@ -59,7 +59,8 @@ def milliseconds(estimate: Estimate) -> str:
 
 def joules(estimate: Estimate) -> str:
     """``5.130 mJ (4.912 to 5.348, 95 %)``, or in uJ where it is less than a tenth of one."""
-    return _interval(estimate, 1e6, "mJ") if estimate.value >= 1e5 else _interval(estimate, 1e3, "uJ")
+    unit, factor = energy_unit(estimate.value)
+    return _interval(estimate, factor, unit)
 
 
 def _interval(estimate: Estimate, factor: float, unit: str) -> str:

@@ -67,7 +67,8 @@ Examples:
 @click.option(
     "--now",
     is_flag=True,
-    help="First measure a few of the table's networks again, and search for the machine as it is now (some seconds).",
+    help="First measure a few of the table's networks again, and search for the machine as it is now (some seconds). "
+    "Energy stays as the table was made.",
 )
 @click.option("--output", type=PATH, default="search.json", show_default=True, help="Where to write the result.")
 @solver_option
@@ -113,6 +114,8 @@ def command(
     from binas_deploy.steps.search import search
 
     require_answerable(parsed)
+    if now:
+        _require_latency(parsed)
     asked = _Device(device, threads, cadence)
     found = _tables(session, chosen, parsed, asked, table_paths)
     tables = [table for _, table in found]
@@ -120,8 +123,8 @@ def command(
     calls = cadence or (tables[0].conditions.identity["cadence"] if tables else BACK_TO_BACK)
     budgets = [replace(budget, statistic=statistic, confidence=confidence, cadence=calls) for budget in parsed]
     model = AccuracyModel.load(model_path)
-    carried = _carried(session, found, asked, seed) if now else {}
-    notes = _notes(carried)
+    carried = _carried(session, found, parsed, asked, seed) if now else {}
+    notes = _notes(carried, parsed)
     for note in notes:  # said before the search too: a machine that is slower may leave it nothing to find
         session.progress.note(note)
     result = search(
@@ -194,25 +197,42 @@ def _given(
     return name, given_table(path, space, device.spec(name, workspace))
 
 
-def _carried(
-    session: Session, found: list[tuple[str, LatencyTable]], device: _Device, seed: int
-) -> dict[str, CarriedOver]:
-    """How each table is to be read now, by its device."""
+def _require_latency(budgets: list[Budget]) -> None:
+    from binas_deploy.budget import LATENCY
     from binas_deploy.errors import InputError
+
+    if not any(budget.resource == LATENCY for budget in budgets):
+        raise InputError(
+            "--now measures networks of a latency table again, and no budget of latency asks for one. Energy stays as "
+            "the table was made, and what is computed needs no table: leave out --now."
+        )
+
+
+def _carried(
+    session: Session, found: list[tuple[str, LatencyTable]], budgets: list[Budget], device: _Device, seed: int
+) -> dict[str, CarriedOver]:
+    """How each table with a budget of latency is to be read now, by its device."""
+    from binas_deploy.budget import LATENCY
     from binas_deploy.steps.carry_over import carry_over
 
-    if not found:
-        raise InputError("--now measures networks of a latency table, and no budget of latency asks for one.")
+    devices = {budget.device for budget in budgets if budget.resource == LATENCY}
     carried = {}
     for name, table in found:
+        if not devices & {None, table.device}:
+            continue
         spec = device.spec(name, session.workspace)
         carried[table.device] = carry_over(table, spec, seed=seed, progress=session.progress)
     return carried
 
 
-def _notes(carried: Mapping[str, CarriedOver]) -> tuple[str, ...]:
-    """Which machines changed much, and why."""
-    return tuple(f"{device}: {row.note}" for device, row in carried.items() if row.note)
+def _notes(carried: Mapping[str, CarriedOver], budgets: list[Budget]) -> tuple[str, ...]:
+    """Which machines changed much, and why; and what was not carried over with the latencies."""
+    from binas_deploy.budget import ENERGY
+
+    notes = [f"{device}: {row.note}" for device, row in carried.items() if row.note]
+    if carried and any(budget.resource == ENERGY for budget in budgets):
+        notes.append("energy is predicted as the table was made: only latencies were measured again")
+    return tuple(notes)
 
 
 def _setting(session: Session, device: str) -> Setting:

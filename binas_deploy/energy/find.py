@@ -15,26 +15,29 @@ from binas_deploy.errors import DeviceError, EnvironmentFault
 SYSFS: Final = Path("/sys")
 _NVIDIA: Final = ("cuda", "tensorrt", "nvidia")
 """A provider with one of these in its name computes on an NVIDIA GPU."""
+_IN_PACKAGE: Final = ("CPUExecutionProvider", "CPU", "GPU", "GPU.0", "NPU")
+"""Providers that compute in the package of the CPU: ONNX Runtime's, and OpenVINO's CPU, built-in graphics and NPU."""
+_DISCRETE: Final = "(dGPU)"
+"""In what OpenVINO calls a GPU on a board of its own; without built-in graphics that is GPU.0."""
 
 
-def find_sensor(root: Path = SYSFS, *, provider: str = "") -> EnergySensor:
-    """The sensor for networks that run on ``provider``, as a device's facts name it, on this machine.
+def find_sensor(root: Path = SYSFS, *, provider: str, model: str = "") -> EnergySensor:
+    """The sensor for networks that run on ``provider`` of the device ``model``, as its facts name them, here.
 
     That of the GPU or of the CPU packages, else the supply of the whole board. ``root`` is where sysfs is mounted.
 
     Raises:
         EnvironmentFault: a permission or a package is missing; the message says what to do.
-        DeviceError: there is no sensor, and why.
+        DeviceError: there is no sensor, or none is known for that provider, and why.
     """
 
-    def packages() -> EnergySensor:
-        return rapl(root)
+    def chip() -> EnergySensor:
+        return _sensor_of_chip(root, provider, model)
 
     def board() -> EnergySensor:
         return rail(root)
 
-    on_gpu = any(word in provider.lower() for word in _NVIDIA)
-    choices: list[Callable[[], EnergySensor]] = [nvml if on_gpu else packages, board]
+    choices: list[Callable[[], EnergySensor]] = [chip, board]
     faults: list[DeviceError | EnvironmentFault] = []
     for choice in choices:
         found = _tried(choice)
@@ -43,6 +46,16 @@ def find_sensor(root: Path = SYSFS, *, provider: str = "") -> EnergySensor:
         faults.append(found)
     remediable = next((fault for fault in faults if isinstance(fault, EnvironmentFault)), faults[0])
     raise type(remediable)("no sensor of energy can be read. " + " ".join(map(str, faults))) from remediable
+
+
+def _sensor_of_chip(root: Path, provider: str, model: str) -> EnergySensor:
+    """Of what the provider computes on, where that is known: another chip's would tell a wrong number."""
+    if any(word in provider.lower() for word in _NVIDIA):
+        return nvml()
+    if provider in _IN_PACKAGE and _DISCRETE not in model:
+        return rapl(root)
+    where = f" ({model})" if _DISCRETE in model else ""
+    raise DeviceError(f"Provider '{provider}'{where}: no sensor is known for what it computes on.")
 
 
 def _tried(choice: Callable[[], EnergySensor]) -> EnergySensor | DeviceError | EnvironmentFault:

@@ -22,6 +22,7 @@ class Nvml:
 
     Raises:
         DeviceError: there is none, several without a choice, or one that does not count.
+        EnvironmentFault: the package is too old.
     """
 
     least_seconds = 2.0
@@ -39,7 +40,11 @@ class Nvml:
 
     def __enter__(self) -> Nvml:
         self._call("nvmlInit")
-        self._handle = self._chosen()
+        try:
+            self._handle = self._chosen()
+        except BaseException:
+            self._call("nvmlShutdown")  # nobody calls __exit__ of what could not be entered
+            raise
         return self
 
     def __exit__(
@@ -58,8 +63,15 @@ class Nvml:
 
     def _call(self, function: str, *arguments: object) -> Any:
         try:
-            return getattr(self._package, function)(*arguments)
-        except self._package.NVMLError as error:
+            called, refusal = getattr(self._package, function), self._package.NVMLError
+        except AttributeError as error:
+            raise EnvironmentFault(
+                f"NVML: the installed package that is imported as 'pynvml' has no {error.name}: it is too old, or "
+                "another one. Install the right one with: pip install --upgrade nvidia-ml-py"
+            ) from error
+        try:
+            return called(*arguments)
+        except refusal as error:
             raise DeviceError(f"NVML: the driver answers {function} with: {error}.") from error
 
 
@@ -67,7 +79,7 @@ def nvml() -> Nvml:
     """The GPU's counter.
 
     Raises:
-        EnvironmentFault: the package is missing.
+        EnvironmentFault: the package is missing or too old.
         DeviceError: as `Nvml`.
     """
     try:

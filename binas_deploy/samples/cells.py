@@ -4,41 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from functools import cache
 from typing import Any, Final
 
 from binas_deploy.block import parse_block_text
 from binas_deploy.errors import InputError
 from binas_deploy.quantities import parse_quantity
-from binas_deploy.space import Architecture, SearchSpace
+from binas_deploy.space import LONGEST_TEXT
 
 UNITS: Final = ("ns", "us", "ms", "s")
-_LONGEST_NETWORK: Final = 20_000
 _UNIT_LETTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ\u00b5\u03bc"
-# What literals that nobody writes by accident raise inside the parsers: deep nesting, 1e999, lists as keys, e1.2.3.
-_FOREIGN_ERRORS: Final = (ArithmeticError, MemoryError, RecursionError, TypeError, ValueError)
-
-
-def read_network(space: SearchSpace, text: str) -> Architecture:
-    """As `SearchSpace.architecture`, for text that anyone may have written.
-
-    Raises:
-        InputError: too long, malformed, or a network that is not in this space.
-    """
-    if len(text) > _LONGEST_NETWORK:
-        raise InputError(f"a network of {len(text)} characters; at most {_LONGEST_NETWORK} are read.")
-    try:
-        with warnings.catch_warnings():  # Python's parser warns of odd literals
-            warnings.simplefilter("ignore")
-            return space.architecture(text)
-    except _FOREIGN_ERRORS as error:
-        raise InputError(f"cannot read a network from {text[:80]!r}: {error}") from error
 
 
 def states_a_network(text: str) -> bool:
     """Whether the text has the form of a network, of whatever space: lists of block strings, or depths and options."""
-    if len(text) > _LONGEST_NETWORK:
+    if len(text) > LONGEST_TEXT:
         return False
     try:
         parsed = json.loads(text.replace("'", '"'))
@@ -51,10 +31,9 @@ def states_a_network(text: str) -> bool:
 
 def _is_block(item: Any) -> bool:
     try:
-        parse_block_text(str(item))
-    except (InputError, ValueError):
+        return isinstance(item, str) and bool(parse_block_text(item))
+    except InputError:
         return False
-    return True
 
 
 @cache

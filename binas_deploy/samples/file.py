@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from binas_deploy.documents import MAX_DOCUMENT_BYTES, os_reason
 from binas_deploy.errors import DocumentError, EnvironmentFault, InputError
-from binas_deploy.samples.cells import UNITS, nanoseconds, read_latency, read_network
+from binas_deploy.samples.cells import UNITS, nanoseconds, read_latency
 from binas_deploy.space import Architecture, SearchSpace
 
 MAX_ROWS: Final = 1_000_000
@@ -211,6 +211,6 @@ def _row(line: int, cells: Sequence[str], columns: _Columns, path: Path) -> _Row
 
 def _network(space: SearchSpace, text: str) -> Architecture | None:
     try:
-        return read_network(space, text)
+        return space.architecture(text)
     except InputError:
         return None

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from binas_deploy.errors import InputError
-from binas_deploy.samples.cells import read_network, states_a_network
+from binas_deploy.samples.cells import states_a_network
 from binas_deploy.samples.file import SampleRows
 from binas_deploy.samples.finding import Finding, Kind, count_text
 from binas_deploy.samples.points import Indices
@@ -57,7 +57,7 @@ def _objection(space: SearchSpace, arch: Architecture | None, text: str) -> str:
     """Why the space does not take this network, "" if it does."""
     try:
         if arch is None:
-            read_network(space, text)
+            space.architecture(text)
         else:
             space.validate(arch)
     except InputError as error:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from binas_deploy.budget import ENERGY, Budget
-from binas_deploy.errors import MismatchError
+from binas_deploy.errors import NotMeasuredError
 from binas_deploy.resources import Total
 from binas_deploy.search_result import EnergyAnswer
 from binas_deploy.space import Architecture, SearchSpace
@@ -43,7 +43,8 @@ def asked_energies(
 
     Raises:
         InputError: no table or several for a budget, or several budgets for a table.
-        MismatchError: a table of another space, or one that holds no energy.
+        MismatchError: a table of another space or cadence.
+        NotMeasuredError: a table that holds no energy.
     """
     pairs = tables_of_budgets(space, budgets, ENERGY, tables)
     return tuple(_asked_energy(budget, table) for budget, table in pairs)
@@ -52,6 +53,6 @@ def asked_energies(
 def _asked_energy(budget: Budget, table: LatencyTable) -> AskedEnergy:
     try:
         model = energy_model(table)
-    except MismatchError as error:
-        raise MismatchError(f"budget {budget}: {error}") from error
+    except NotMeasuredError as error:
+        raise NotMeasuredError(f"budget {budget}: {error}") from error
     return AskedEnergy(budget, Total(model.form, table.space.depths), table, model)

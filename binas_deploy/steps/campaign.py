@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -78,7 +78,9 @@ class Campaign:
     label: str
 
     def run(self, subjects: Sequence[Subject], progress: Progress) -> Finished:
-        """Measure, going on from what the journal holds.
+        """Measure, going on from what the journal holds; nothing more where it says that measuring had ended.
+
+        Else scouting that ran out of time would go on after a kill, and choose other networks to measure.
 
         Raises:
             DeviceError: the device failed.
@@ -87,19 +89,24 @@ class Campaign:
         journal = self._journal(progress)
         run = journal.start_run(timestamp(), self.job.facts.context)
         earlier, rng = list(journal.rounds), np.random.default_rng([self.job.seed, run.id])
+        timing = self._timing(journal)
         sentinel = network_key(self.job.space, middle_network(self.job.space, self.networks))
-        with _round_progress(progress, self.label, self.timing, len(earlier)) as advance:
+        with _round_progress(progress, self.label, timing, len(earlier)) as advance:
 
             def on_round(index: int, samples: Round) -> None:
                 journal.add_round(samples)
                 advance(index)
 
-            measured = measure(
-                subjects, timing=self.timing, rng=rng, sentinel=sentinel, done=earlier, on_round=on_round
-            )
+            measured = measure(subjects, timing=timing, rng=rng, sentinel=sentinel, done=earlier, on_round=on_round)
+        journal.end(measured.quality.stopped_by)
         after = self.job.device.facts().context
         ended = {f"{key}{AT_END}": after[key] for key in _MAY_CHANGE if key in after}
-        return Finished(self, journal, measured.quality, ended)
+        return Finished(self, journal, replace(measured.quality, stopped_by=journal.stopped_by), ended)
+
+    def _timing(self, journal: Journal) -> Timing:
+        if not journal.stopped_by:
+            return self.timing
+        return replace(self.timing, min_rounds=len(journal.rounds), max_rounds=len(journal.rounds))
 
     def _journal(self, progress: Progress) -> Journal:
         pieces = [piece.key for piece in self.pieces]
@@ -112,7 +119,7 @@ class Campaign:
         journal, aside = open_journal(self.path, header)
         if aside is not None:
             progress.note(f"the journal of an earlier run measured something else; it is kept as {aside}.")
-        if 0 < len(journal.rounds) < self.timing.max_rounds:
+        if not journal.stopped_by and 0 < len(journal.rounds) < self.timing.max_rounds:
             progress.note(f"continuing: {len(journal.rounds)} rounds are already measured.")
         return journal
 

@@ -30,9 +30,9 @@ def energy_sensor(spec: DeviceSpec) -> EnergySensor:
         InputError: networks are to be called in a rhythm.
     """
     require_back_to_back(spec.cadence)
-    provider = open_device(spec).facts().identity.get("provider", "")
+    identity = open_device(spec).facts().identity
     try:
-        return find_sensor(provider=provider)
+        return find_sensor(provider=identity.get("provider", ""), model=identity.get("device_model", ""))
     except (DeviceError, EnvironmentFault) as error:
         advice = "Or profile without --energy: a table then holds latency alone."
         raise type(error)(f"device '{spec.name}': energy is not measured: {error} {advice}") from error

@@ -1,8 +1,8 @@
 """The journal of a profile in the making: what was measured survives a kill, and the next run continues from it.
 
 JSON lines beside the table, ``<table>.journal``. The first states what is being measured; after it stand the
-measuring runs, and the rounds with the run that measured them. Each line is on disk (fsync) before the next round
-begins. A line that a kill cut short, and whatever stands after it, is dropped.
+measuring runs, the rounds with the run that measured them, and what ended the measuring. Each line is on disk (fsync)
+before the next round begins. A line that a kill cut short, and whatever stands after it, is dropped.
 """
 
 from __future__ import annotations
@@ -54,14 +54,22 @@ class _RoundLine(_Strict):
     samples: dict[str, Annotated[list[_Sample], Field(min_length=1)]]
 
 
+class _EndLine(_Strict):
+    stopped_by: Literal["target", "rounds", "seconds"]
+
+
 @dataclass
 class Journal:
-    """An open journal. ``rounds[i]`` was measured by the run ``round_runs[i]``; it only grows."""
+    """An open journal. ``rounds[i]`` was measured by the run ``round_runs[i]``; it only grows.
+
+    ``stopped_by``: what ended the measuring, as `Quality` names it; empty until then.
+    """
 
     path: Path
     runs: list[MeasuringRun] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
     round_runs: list[int] = field(default_factory=list)
+    stopped_by: str = ""
 
     def start_run(self, started: str, host: Mapping[str, str]) -> MeasuringRun:
         """Note a new measuring run; rounds from now on are its own.
@@ -84,6 +92,16 @@ class Journal:
         _append(self.path, {"round": {"run": run, "samples": {key: row.tolist() for key, row in samples.items()}}})
         self.rounds.append(samples)
         self.round_runs.append(run)
+
+    def end(self, stopped_by: str) -> None:
+        """Note that no more rounds are wanted, on disk when this returns. What ended it first counts.
+
+        Raises:
+            EnvironmentFault: the journal cannot be written.
+        """
+        if not self.stopped_by:
+            _append(self.path, {"end": {"stopped_by": stopped_by}})
+            self.stopped_by = stopped_by
 
     def remove(self) -> None:
         """The table is written: the journal has done its work.
@@ -132,6 +150,8 @@ def _take(journal: Journal, line: bytes, subjects: set[str]) -> bool:
         content = json.loads(line)
         if "run" in content:
             _take_run(journal, _RunLine.model_validate(content["run"]))
+        elif "end" in content:
+            _take_end(journal, _EndLine.model_validate(content["end"]))
         else:
             _take_round(journal, _RoundLine.model_validate(content["round"]), subjects)
     except (ValueError, KeyError, TypeError, RecursionError, ValidationError, InputError):
@@ -150,6 +170,12 @@ def _take_round(journal: Journal, line: _RoundLine, subjects: set[str]) -> None:
         raise InputError("a round of an unknown run, or not of all subjects")
     journal.rounds.append({key: np.array(row, dtype=np.int64) for key, row in line.samples.items()})
     journal.round_runs.append(line.run)
+
+
+def _take_end(journal: Journal, line: _EndLine) -> None:
+    if not journal.rounds:
+        raise InputError("an end without a round")
+    journal.stopped_by = line.stopped_by
 
 
 def _whole_lines(path: Path) -> list[bytes]:

@@ -55,14 +55,15 @@ def profile(
     force: bool = False,
     sources: Sequence[LatencyTable] = (),
     networks: int | None = None,
-    energy: EnergySensor | None = None,
+    energy: Callable[[], EnergySensor] | None = None,
 ) -> tuple[Path, LatencyTable]:
     """The latency table of ``space`` on the device, and where it stands in ``workspace``.
 
     A valid table that is there is returned as it is, unless ``force``. Each round is journaled: after a kill or
     Ctrl-C, the next call continues with the rounds that are complete. ``seed`` draws the networks and orders.
     With ``sources``, tables of other devices for this space, no piece is measured, and ten ``networks`` get far.
-    With ``energy``, a sensor, what its networks use is measured after that, and added to a table that is there without.
+    With ``energy``, which finds the sensor, what its networks use is measured after that, and added to a table that is
+    there without. It is called before anything is measured, and not where the table holds energy already.
 
     Raises:
         InputError: fewer than 3 networks asked, or energy of calls in a rhythm.
@@ -70,6 +71,7 @@ def profile(
         MismatchError, DocumentError: what stands in the table's place is another's or damaged (not with ``force``).
         EnvironmentFault: another run writes this table, an extra is missing, or the disk refuses.
         DeviceError: the device failed.
+        And what ``energy`` raises.
     """
     asked = spec.with_threads(threads).with_networks(networks)
     if energy is not None:
@@ -82,12 +84,13 @@ def profile(
     path = workspace_table(workspace, asked, space, conditions)
     job = Job(space, asked, device, facts, conditions, seed, tuple(sources))
     table = None if force else _existing(job, path)
+    sensor = energy() if energy is not None and (table is None or table.energy is None) else None
     if table is None:
         with table_lock(path):
             # Another run may have finished between the first look and the lock.
             table = (None if force else _existing(job, path)) or _measured_table(job, path, progress)
-    if energy is not None and table.energy is None:
-        table = _with_energy(job, path, energy, progress)
+    if sensor is not None and table.energy is None:
+        table = _with_energy(job, path, sensor, progress)
     return path, table
 
 

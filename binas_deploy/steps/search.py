@@ -58,8 +58,8 @@ def search(
 
     Raises:
         InputError: no budget, none or several tables for one, an unknown solver, or one that cannot take so many.
-        MismatchError: a table or the accuracy model is of another space, or a table of another statistic or cadence,
-            or without the energy that is asked for.
+        MismatchError: a table or the accuracy model is of another space, or a table of another statistic or cadence.
+        NotMeasuredError: a table without the energy that is asked for, or with too few samples for the statistic.
         InfeasibleBudgetError: proved; names the least that there is of each resource and the network that has it.
         InconclusiveError: the solver found nothing within ``limits``.
         BinasError: the solver's answer does not hold.

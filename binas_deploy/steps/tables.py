@@ -98,8 +98,8 @@ def table_of_digest(workspace: Path, device: str, space: SearchSpace, digest: st
             if table.digest == digest:
                 return table
     raise InputError(
-        f"the latency table {digest[:12]} that the search used is not in {workspace / TABLES} any more. "
-        "Search again, or restore the table."
+        f"the latency table {digest[:12]} that the search used is not in {workspace / TABLES} any more: it was "
+        "removed, measured again, or got energy added (profile --energy). Search again, or restore the table."
     )
 
 

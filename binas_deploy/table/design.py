@@ -6,7 +6,7 @@ are wanted of, and noise^2 the variance of one measurement, measuring i takes fr
     gain_i = mean over t of (t C r_i)^2 / (r_i C r_i + noise^2)
 
 and leaves ``C - C r_i r_i' C / (r_i C r_i + noise^2)``: neither depends on what is measured, so a whole list can be
-chosen beforehand (greedy A-optimal design, which is within 1 - 1/e of the best list where gains are submodular).
+chosen beforehand. It is chosen greedily, by gain for each second (A-optimal design), which need not be the best list.
 """
 
 from __future__ import annotations

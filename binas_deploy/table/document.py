@@ -108,7 +108,8 @@ class TableDocument(_Strict):
     created: _Time
     runs: Annotated[list[_Run], Field(min_length=1)]
     calibration: _Calibration
-    energy: _Energy | None = None
+    # None where it is left out. A null is refused: the same table would have two digests.
+    energy: Annotated[_Energy, Field(default_factory=lambda: None)]
     pieces: dict[str, MeasurementDocument]
     anchors: list[_Anchor]
 
@@ -144,7 +145,8 @@ class TableDocument(_Strict):
 
     def fitted_energy(self, columns: Columns) -> Energy | None:
         """What it says of energy, None where it holds none. Raises InputError as `fitted`."""
-        if (found := self.energy) is None:
+        found: _Energy | None = self.energy
+        if found is None:
             return None
         flat = _flat(columns, "energy", found.costs.fixed_nj, found.costs.depth_nj, found.costs.option_nj)
         return Energy(found.sensor, Calibration(flat, STATISTIC, found.ratios, found.spreads, tuple(found.errors)))
@@ -152,18 +154,7 @@ class TableDocument(_Strict):
 
 def energy_document(energy: Energy, columns: Columns) -> dict[str, Any]:
     """The document form of what a table says of energy."""
-    found, form = energy.calibration, columns.form(energy.calibration.costs)
-    return {
-        "sensor": energy.sensor,
-        "ratios": dict(found.ratios),
-        "spreads": dict(found.spreads),
-        "errors": list(found.errors),
-        "costs": {
-            "fixed_nj": form.constant,
-            "depth_nj": [row.tolist() for row in form.depth],
-            "option_nj": [[row.tolist() for row in stage] for stage in form.option],
-        },
-    }
+    return {"sensor": energy.sensor, **_fit_document(energy.calibration, columns, "nj")}
 
 
 @contextmanager
@@ -188,16 +179,20 @@ def naming(path: Path) -> Iterator[None]:
 
 def calibration_document(calibration: Calibration, columns: Columns) -> dict[str, Any]:
     """The document form of a calibration."""
-    form = columns.form(calibration.costs)
+    return {"statistic": calibration.statistic, **_fit_document(calibration, columns, "ns")}
+
+
+def _fit_document(fit: Calibration, columns: Columns, unit: str) -> dict[str, Any]:
+    """What latency and energy state alike, the names of costs with their unit."""
+    form = columns.form(fit.costs)
     return {
-        "statistic": calibration.statistic,
-        "ratios": dict(calibration.ratios),
-        "spreads": dict(calibration.spreads),
-        "errors": list(calibration.errors),
+        "ratios": dict(fit.ratios),
+        "spreads": dict(fit.spreads),
+        "errors": list(fit.errors),
         "costs": {
-            "fixed_ns": form.constant,
-            "depth_ns": [row.tolist() for row in form.depth],
-            "option_ns": [[row.tolist() for row in stage] for stage in form.option],
+            f"fixed_{unit}": form.constant,
+            f"depth_{unit}": [row.tolist() for row in form.depth],
+            f"option_{unit}": [[row.tolist() for row in stage] for stage in form.option],
         },
     }
 

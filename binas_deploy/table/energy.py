@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from binas_deploy.columns import Columns
-from binas_deploy.errors import InputError, MismatchError
+from binas_deploy.conditions import BACK_TO_BACK
+from binas_deploy.errors import InputError, NotMeasuredError
 from binas_deploy.estimate import Estimate
 from binas_deploy.extremes import cheapest, dearest
 from binas_deploy.space import Architecture
@@ -85,18 +86,26 @@ def energy_of(table: LatencyTable) -> Energy:
     """What the table holds of energy.
 
     Raises:
-        MismatchError: nothing; the message says how to get it.
+        NotMeasuredError: nothing; the message says how to get it.
     """
     if table.energy is None:
-        raise MismatchError(
-            f"the latency table of device '{table.device}' holds no energy: it was profiled without a sensor. Run: "
-            f"binas-deploy profile --device {table.device} --space {table.space.name} --energy"
-        )
+        raise NotMeasuredError(f"the latency table of device '{table.device}' holds no energy. {_remedy(table)}")
     return table.energy
 
 
+def _remedy(table: LatencyTable) -> str:
+    identity = table.conditions.identity
+    if (cadence := identity["cadence"]) != BACK_TO_BACK:
+        return (
+            f"It is of calls {cadence}, and energy is measured with calls {BACK_TO_BACK} alone. Profile with --energy "
+            "and without --period, and search that table."
+        )
+    threads = f" --threads {identity['threads']}" if identity["threads"].isdecimal() else ""
+    return f"Run: binas-deploy profile --device {table.device} --space {table.space.name}{threads} --energy"
+
+
 def energy_model(table: LatencyTable) -> CostModel:
-    """What the table says of energy, in nJ of one call. Raises MismatchError as `energy_of`."""
+    """What the table says of energy, in nJ of one call. Raises NotMeasuredError as `energy_of`."""
     fitted = energy_of(table).calibration
     margin = Margin.of([anchor.kind for anchor in table.anchors], fitted.errors)
     return CostModel(table.space, fitted.costs, STATISTIC, margin, unit=UNIT)

@@ -225,11 +225,11 @@ def test_an_infeasible_computed_budget_is_5_and_names_the_least(case: Case) -> N
 
 
 @pytest.mark.parametrize("words", [("--budget", "5mJ"), ("--budget", "1ms", "--budget", "cpu=5mJ")])
-def test_energy_that_the_table_does_not_hold_is_2_and_says_how_to_get_it(case: Case, words: tuple[str, ...]) -> None:
+def test_energy_that_the_table_does_not_hold_is_3_and_says_how_to_get_it(case: Case, words: tuple[str, ...]) -> None:
     result = case.search(*words)
-    assert result.exit_code == 2
+    assert result.exit_code == 3
     assert "holds no energy" in result.stderr
-    assert "binas-deploy profile --device cpu --space tiny --energy" in result.stderr
+    assert "binas-deploy profile --device cpu --space tiny --threads 1 --energy" in result.stderr
 
 
 def test_a_table_without_a_budget_of_latency_is_refused(case: Case) -> None:

@@ -117,6 +117,25 @@ def test_a_wrong_file_is_refused_by_field(change: tuple[str, str], message: str)
         parse_device_spec(GOOD.replace(*change), Path("d.toml"))
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (f"threads = {'9' * 5000}", r"d\.toml: (not valid TOML|threads: )"),
+        (f"threads = {'[' * 5000}", r"d\.toml: not valid TOML"),
+        (f"threads = 0x{'f' * 5000}", r"threads: .*\(found int, too large to show\)"),
+        (f"{'threads' + '.a' * 5000} = 1", r"d\.toml: "),
+        (f"version = 0x{'f' * 5000}", r"version int, too large to show, this tool reads 1"),
+    ],
+    ids=["digits", "brackets", "hexadecimal", "dotted", "version"],
+)
+def test_a_hostile_file_is_refused(line: str, message: str) -> None:
+    name = line.partition(" ")[0].partition(".")[0]
+    rest = "".join(row for row in GOOD.splitlines(keepends=True) if not row.startswith(name))
+    with pytest.raises(DocumentError, match=message) as caught:
+        parse_device_spec(f"{line}\n{rest}", Path("d.toml"))
+    assert len(str(caught.value)) < 600
+
+
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "binary.toml"
     path.write_bytes(b"\xff\xfe\x00")

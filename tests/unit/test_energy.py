@@ -22,7 +22,7 @@ from binas_deploy.cli.main import cli
 from binas_deploy.columns import Columns
 from binas_deploy.devices import DeviceSpec
 from binas_deploy.energy import EnergySensor, find_sensor
-from binas_deploy.errors import DeviceError, DocumentError, InfeasibleBudgetError, InputError, MismatchError
+from binas_deploy.errors import DeviceError, DocumentError, InfeasibleBudgetError, InputError, NotMeasuredError
 from binas_deploy.measure import Subject
 from binas_deploy.measure_energy import EnergyTiming, measure_energy
 from binas_deploy.problem import Status
@@ -33,6 +33,7 @@ from binas_deploy.steps import energy as step
 from binas_deploy.steps.profile import profile
 from binas_deploy.steps.search import search
 from binas_deploy.steps.subjects import network_model
+from binas_deploy.steps.tables import table_of_digest
 from binas_deploy.table import LatencyTable
 from binas_deploy.table.energy import EnergySummary, energy_model, with_energy
 from binas_deploy.testing.fake_device import FakeExecutable, Work, count_work
@@ -70,7 +71,7 @@ class Package:
 
     @property
     def sensor(self) -> EnergySensor:
-        return find_sensor(self.root)
+        return find_sensor(self.root, provider="CPU")
 
 
 @pytest.fixture
@@ -167,7 +168,7 @@ def test_a_sensor_that_stands_still_is_found_out(tmp_path: Path) -> None:
 def test_profile_measures_fits_and_keeps_energy(
     tiny_space: SearchSpace, fake_spec: DeviceSpec, package: Package, tmp_path: Path
 ) -> None:
-    path, table = profile(tiny_space, fake_spec, workspace=tmp_path, energy=package.sensor)
+    path, table = profile(tiny_space, fake_spec, workspace=tmp_path, energy=lambda: package.sensor)
     assert all(len(anchor.energy_nj) == 3 for anchor in table.anchors)
     assert table.runs[-1].host["energy_sensor"] == "RAPL package-0"
     assert [run.id for run in table.runs] == [0, 1]
@@ -180,8 +181,27 @@ def test_profile_measures_fits_and_keeps_energy(
     loaded = LatencyTable.load(path)
     assert (loaded, loaded.digest) == (table, table.digest)
     before, text = package.calls, path.read_bytes()
-    assert profile(tiny_space, fake_spec, workspace=tmp_path, energy=package.sensor)[1] == table
+    assert profile(tiny_space, fake_spec, workspace=tmp_path, energy=lambda: package.sensor)[1] == table
     assert (package.calls, path.read_bytes()) == (before, text)
+
+
+def test_the_sensor_is_sought_first_and_only_where_it_is_needed(
+    tiny_space: SearchSpace, fake_spec: DeviceSpec, package: Package, tmp_path: Path
+) -> None:
+    def none() -> EnergySensor:
+        raise DeviceError("no sensor")
+
+    with pytest.raises(DeviceError, match="no sensor"):
+        profile(tiny_space, fake_spec, workspace=tmp_path, energy=none)
+    assert (package.calls, list(tmp_path.rglob("*.journal"))) == (0, [])
+    plain = profile(tiny_space, fake_spec, workspace=tmp_path)[1]
+    with pytest.raises(DeviceError, match="no sensor"):
+        profile(tiny_space, fake_spec, workspace=tmp_path, energy=none)
+    table = profile(tiny_space, fake_spec, workspace=tmp_path, energy=lambda: package.sensor)[1]
+    assert table.digest != plain.digest
+    assert profile(tiny_space, fake_spec, workspace=tmp_path, energy=none)[1] == table
+    with pytest.raises(DeviceError, match="no sensor"):
+        profile(tiny_space, fake_spec, workspace=tmp_path, energy=none, force=True)
 
 
 def test_energy_is_added_to_a_table_that_is_there_and_latencies_stay(
@@ -191,11 +211,13 @@ def test_energy_is_added_to_a_table_that_is_there_and_latencies_stay(
     with monkeypatch.context() as patch:
         patch.setattr(package, "stuck", True)
         with pytest.raises(DeviceError, match="counted nothing"):
-            profile(tiny_space, fake_spec, workspace=tmp_path, energy=package.sensor)
+            profile(tiny_space, fake_spec, workspace=tmp_path, energy=lambda: package.sensor)
     assert LatencyTable.load(path) == plain  # what was measured is not lost
-    _, table = profile(tiny_space, fake_spec, workspace=tmp_path, energy=package.sensor)
+    _, table = profile(tiny_space, fake_spec, workspace=tmp_path, energy=lambda: package.sensor)
     bare = replace(table, energy=None, runs=plain.runs, anchors=plain.anchors)
     assert (bare, table.energy is None) == (plain, False)
+    with pytest.raises(InputError, match=r"is not in .* any more: it was .* got energy added .*Search again"):
+        table_of_digest(tmp_path, "fake", tiny_space, plain.digest)
 
 
 def test_networks_called_in_a_rhythm_are_refused(
@@ -203,7 +225,7 @@ def test_networks_called_in_a_rhythm_are_refused(
 ) -> None:
     slow = fake_spec.with_cadence("every 33ms")
     for ask in (
-        lambda: profile(tiny_space, slow, workspace=tmp_path, energy=package.sensor),
+        lambda: profile(tiny_space, slow, workspace=tmp_path, energy=lambda: package.sensor),
         lambda: step.energy_sensor(slow),
     ):
         with pytest.raises(InputError, match="energy is measured with calls back-to-back, not every 33ms"):
@@ -233,6 +255,7 @@ def test_costs_are_whole_nanojoules_of_each_decision(metered: LatencyTable) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda c: c.update(energy=None), r"energy: Input should be .*\(found None\)"),
         (lambda c: c.pop("energy"), "some hold energy_nj, but the table has no energy"),
         (lambda c: c["anchors"][3].pop("energy_nj"), r"anchors\[3\].energy_nj: at least one visit"),
         (lambda c: c["anchors"][3].update(energy_nj=[]), r"anchors\[3\].energy_nj"),
@@ -318,8 +341,13 @@ def test_two_budgets_of_energy_for_one_table_are_refused(
 
 
 def test_a_table_without_energy_has_no_model_of_it(make_table: MakeTable) -> None:
-    with pytest.raises(MismatchError, match="holds no energy"):
-        energy_model(make_table())
+    remedy = r"Run: binas-deploy profile --device fake --space tiny --threads 1 --energy$"
+    with pytest.raises(NotMeasuredError, match=rf"holds no energy\. {remedy}"):
+        energy_model(make_table(identity={"cadence": "back-to-back"}))
+    with pytest.raises(NotMeasuredError, match=r"It is of calls every 33ms, .* without --period"):
+        energy_model(make_table(identity={"cadence": "every 33ms"}))
+    with pytest.raises(NotMeasuredError, match=r"--space tiny --energy$"):
+        energy_model(make_table(identity={"cadence": "back-to-back", "threads": "not-stated"}))
 
 
 # The command line
@@ -352,7 +380,12 @@ def run(workspace: Path, space: Path, command: str, *args: str) -> Result:
 
 def look_in(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     """The command line looks into /sys, which differs from machine to machine."""
-    monkeypatch.setattr(step, "find_sensor", partial(find_sensor, root))
+
+    def found(*, provider: str, model: str) -> EnergySensor:
+        assert (provider, model) == ("simulated", "simulated")
+        return find_sensor(root, provider="CPU")
+
+    monkeypatch.setattr(step, "find_sensor", found)
 
 
 def test_from_profile_to_search(
@@ -362,6 +395,9 @@ def test_from_profile_to_search(
     ask = partial(run, workspace, tiny_space_path)
     assert ask("profile").exit_code == 0
     assert "not measured: no sensor was read; profile with --energy" in ask("table show").stdout
+    missing = ask("search", "--budget", "1J", "--accuracy", str(workspace / "accuracy.json"))
+    assert missing.exit_code == 3
+    assert "budget energy=1J: the latency table of device 'fake' holds no energy" in missing.stderr
     profiled = ask("profile", "--energy")
     assert profiled.exit_code == 0, profiled.stderr
     assert "by RAPL package-0" in profiled.stdout
@@ -384,6 +420,44 @@ def test_without_a_sensor_it_is_3_and_nothing_is_measured(
     assert "device 'fake': energy is not measured: no sensor of energy can be read. RAPL: " in result.stderr
     assert "Or profile without --energy" in result.stderr
     assert (package.calls, list(workspace.rglob("*.json"))) == (0, [workspace / "accuracy.json"])
+
+
+def test_the_sensor_is_sought_for_the_threads_that_are_asked(
+    workspace: Path, tiny_space_path: Path, package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def sensor(spec: DeviceSpec) -> EnergySensor:
+        asked.append(spec.threads)
+        return package.sensor
+
+    monkeypatch.setattr(step, "energy_sensor", sensor)
+    result = run(workspace, tiny_space_path, "profile", "--energy", "--threads", "2")
+    assert result.exit_code == 0, result.stderr
+    assert asked == [2]
+    assert "2 thread(s)" in result.stdout
+    again = run(workspace, tiny_space_path, "profile", "--energy", "--threads", "2")
+    assert (again.exit_code, asked) == (0, [2])
+
+
+def test_a_search_for_now_carries_over_latency_alone(
+    workspace: Path, tiny_space_path: Path, package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_in(monkeypatch, package.root)
+    assert run(workspace, tiny_space_path, "profile", "--energy").exit_code == 0
+    files = {"accuracy": "accuracy.json", "output": "search.json"}
+    given = [word for name, file in files.items() for word in (f"--{name}", str(workspace / file))]
+    search_now = partial(run, workspace, tiny_space_path, "search", "--now", *given)
+    before = package.calls
+    alone = search_now("--budget", "1J")
+    assert alone.exit_code == 2
+    assert "Energy stays as the table was made" in alone.stderr
+    assert package.calls == before
+    both = search_now("--budget", "1J", "--budget", "1s")
+    assert both.exit_code == 0, both.stderr
+    found = SearchResult.load(workspace / "search.json")
+    assert found.latency_budget.carried_over
+    assert found.notes == ("energy is predicted as the table was made: only latencies were measured again",)
 
 
 def test_energy_in_a_rhythm_is_2(workspace: Path, tiny_space_path: Path, package: Package) -> None:

@@ -104,7 +104,7 @@ def test_a_counter_that_only_root_may_read_says_what_to_do(packages: Sysfs, monk
     forbid(monkeypatch, packages.counter("intel-rapl:1", 7_000_000))
     remedy = f"sudo chmod a+r {packages.root}/class/powercap/intel-rapl:*/energy_uj"
     with pytest.raises(EnvironmentFault, match="CVE-2020-8694") as caught:
-        find_sensor(packages.root)
+        find_sensor(packages.root, provider="CPU")
     assert remedy in str(caught.value)
     assert "intel-rapl:1/energy_uj: permission denied" in str(caught.value)
     assert caught.value.exit_code == 2
@@ -127,8 +127,31 @@ def test_a_counter_that_goes_away_is_a_failure_of_the_device(packages: Sysfs, mo
 
 def test_a_machine_without_sensors_says_so(sysfs: Sysfs) -> None:
     with pytest.raises(DeviceError, match=r"no sensor of energy can be read\. RAPL: .*Jetson rails: ") as caught:
-        find_sensor(sysfs.root)
+        find_sensor(sysfs.root, provider="CPU")
     assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("provider", ["CPUExecutionProvider", "CPU", "GPU", "GPU.0", "NPU"])
+def test_what_is_in_the_package_is_measured_by_it(packages: Sysfs, provider: str) -> None:
+    model = "Intel(R) UHD Graphics 770 (iGPU)" if "GPU" in provider else "A CPU"
+    assert find_sensor(packages.root, provider=provider, model=model).name == "RAPL package-0, package-1"
+
+
+ELSEWHERE = ["DmlExecutionProvider", "ROCMExecutionProvider", "MIGraphXExecutionProvider", "GPU.1", "AUTO", "other", ""]
+
+
+@pytest.mark.parametrize("provider", ELSEWHERE)
+def test_what_is_not_in_the_package_is_not_measured_by_it(packages: Sysfs, provider: str) -> None:
+    with pytest.raises(DeviceError, match=f"Provider '{provider}': no sensor is known for what it") as caught:
+        find_sensor(packages.root, provider=provider)
+    assert caught.value.exit_code == 3
+    packages.rail(2, "VDD_IN", 5_000, 1_000)  # all of a board is in its supply
+    assert find_sensor(packages.root, provider=provider).name == "INA3221 rail VDD_IN"
+
+
+def test_the_first_gpu_may_be_one_on_its_own_board(packages: Sysfs) -> None:
+    with pytest.raises(DeviceError, match=r"'GPU' \(Intel\(R\) Arc\(TM\) A770 \(dGPU\)\): no sensor is known"):
+        find_sensor(packages.root, provider="GPU", model="Intel(R) Arc(TM) A770 (dGPU)")
 
 
 # Jetson rails
@@ -175,7 +198,7 @@ def test_a_thread_reads_on_until_the_end(sysfs: Sysfs) -> None:
 def test_the_input_of_the_module_is_preferred(sysfs: Sysfs) -> None:
     sysfs.rail(1, "VDD_CPU_GPU_CV", 5_000, 500)
     sysfs.rail(2, "VDD_IN", 5_000, 1_000)
-    assert find_sensor(sysfs.root).name == "INA3221 rail VDD_IN"
+    assert find_sensor(sysfs.root, provider="CPU").name == "INA3221 rail VDD_IN"
 
 
 def test_rails_that_are_parts_of_a_board_are_not_taken_for_it(sysfs: Sysfs) -> None:
@@ -188,7 +211,7 @@ def test_rails_that_are_parts_of_a_board_are_not_taken_for_it(sysfs: Sysfs) -> N
 def test_a_rail_that_may_not_be_read_says_what_to_do(sysfs: Sysfs, monkeypatch: pytest.MonkeyPatch) -> None:
     forbid(monkeypatch, sysfs.rail(1, "VDD_IN", 5_000, 1_000))
     with pytest.raises(EnvironmentFault, match=r"sudo chmod a\+r .*hwmon1/\*_input"):
-        find_sensor(sysfs.root)
+        find_sensor(sysfs.root, provider="CPU")
 
 
 def test_a_rail_that_goes_away_is_a_failure_even_if_it_comes_back(sysfs: Sysfs) -> None:
@@ -240,7 +263,16 @@ class StandIn(ModuleType):
         return self.millijoules
 
 
-def on_gpu(monkeypatch: pytest.MonkeyPatch, package: StandIn | None, visible: str = "") -> None:
+class Old(StandIn):
+    """One from before there was that counter."""
+
+    def __getattribute__(self, name: str) -> object:
+        if name == "nvmlDeviceGetTotalEnergyConsumption":
+            raise AttributeError(f"module 'pynvml' has no attribute {name!r}", name=name)
+        return super().__getattribute__(name)
+
+
+def on_gpu(monkeypatch: pytest.MonkeyPatch, package: ModuleType | None, visible: str = "") -> None:
     monkeypatch.setitem(sys.modules, "pynvml", package)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
 
@@ -258,9 +290,11 @@ def test_a_gpu_is_asked_in_millijoules(packages: Sysfs, monkeypatch: pytest.Monk
 
 
 def test_of_several_gpus_one_must_be_chosen(sysfs: Sysfs, monkeypatch: pytest.MonkeyPatch) -> None:
-    on_gpu(monkeypatch, StandIn(2), "1")
+    package = StandIn(2)
+    on_gpu(monkeypatch, package, "1")
     with pytest.raises(DeviceError, match=r"2 GPUs: say which with CUDA_VISIBLE_DEVICES=GPU-"):
         find_sensor(sysfs.root, provider="CUDA")
+    assert package.open == 0
     on_gpu(monkeypatch, StandIn(2), "GPU-ab12,GPU-cd34")
     assert find_sensor(sysfs.root, provider="CUDA").name == "NVML GPU-ab12"
 
@@ -271,15 +305,18 @@ def test_of_several_gpus_one_must_be_chosen(sysfs: Sysfs, monkeypatch: pytest.Mo
         (None, EnvironmentFault, "pip install nvidia-ml-py"),
         (StandIn(0), DeviceError, "answers nvmlInit with: Driver Not Loaded"),
         (StandIn(counts=False), DeviceError, "TotalEnergyConsumption with: Not Supported"),
+        (ModuleType("pynvml"), EnvironmentFault, "'pynvml' has no nvmlInit: .*pip install --upgrade nvidia-ml-py"),
+        (Old(), EnvironmentFault, "'pynvml' has no nvmlDeviceGetTotalEnergyConsumption: it is too old"),
     ],
-    ids=["absent", "no driver", "old"],
+    ids=["absent", "no driver", "an old GPU", "another package", "an old package"],
 )
 def test_a_gpu_that_cannot_be_asked_says_why(
-    sysfs: Sysfs, monkeypatch: pytest.MonkeyPatch, package: StandIn | None, error: type[Exception], message: str
+    sysfs: Sysfs, monkeypatch: pytest.MonkeyPatch, package: ModuleType | None, error: type[Exception], message: str
 ) -> None:
     on_gpu(monkeypatch, package)
     with pytest.raises(error, match=message):
         find_sensor(sysfs.root, provider="TensorrtExecutionProvider")
+    assert getattr(package, "open", 0) == 0
 
 
 def test_a_jetson_s_gpu_is_measured_by_the_board(sysfs: Sysfs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,11 +132,15 @@ def test_a_manifest_states_no_other_files(bundle: Bundle, name: str) -> None:
 
 
 Change = Callable[[dict[str, Any]], object]
+HUGE_KERNEL = f"[['cn_r1_k{'1' * 5000}_s1_c9'], [], []]"
+HUGE_OPTION = f"{{'depths': [1, 1, 1], 'options': [[0x{'f' * 5000}], [0], [0]]}}"
 WRONG: dict[str, tuple[Change, str]] = {
     "a file not stated": (lambda c: c["files"].pop("vectors.safetensors"), r"files\.vectors\.safetensors"),
     "a file of no bytes": (lambda c: c["files"]["model.onnx"].update(bytes=0), "greater than or equal to 1"),
     "an absurd size": (lambda c: c["files"]["model.onnx"].update(bytes=2**40), "less than or equal to"),
     "a hash that is none": (lambda c: c["files"]["model.onnx"].update(sha256="../x"), "pattern"),
+    "a kernel of 5000 digits": (lambda c: c.update(architecture=HUGE_KERNEL), "is not a block string"),
+    "an option of 6000 digits": (lambda c: c.update(architecture=HUGE_OPTION), "both lists of integers"),
     "another space's network": (lambda c: c.update(architecture="[['cn_r1_k1_s1_c9']]"), "the network has 1 stages"),
     "a foreign anchor": (lambda c: c["anchors"][0]["architecture"]["depths"].pop(), "the network has 2 stages"),
     "a table without noise": (lambda c: c["table"].update(noise=0.0), r"table\.noise"),

@@ -264,11 +264,19 @@ def test_the_report_is_complete() -> None:
     assert all(isinstance(text, str) for text in summary.values())
 
 
-def test_the_resolution_is_the_smallest_step() -> None:
-    readings = iter(itertools.cycle([0, 0, 0, 300, 300, 400]))
-    total = iter(itertools.accumulate(next(readings) for _ in range(10_000)))
-    assert timer_resolution_ns(lambda: next(total)) == 300
-    assert timer_resolution_ns(Clock(42)) == 42
+@pytest.mark.parametrize(
+    ("steps", "resolution"),
+    [
+        ([0, 0, 0, 300, 300, 400], 300),  # it stands still between readings
+        ([0, 41, 42, 0, 83], 41),  # 24 MHz
+        ([42], 42),
+        ([200, 100, 300], 100),
+        ([33, 47, 151, 38], 1),  # finer than a reading takes
+    ],
+)
+def test_the_resolution_is_that_of_the_clock_and_not_of_reading_it(steps: list[int], resolution: int) -> None:
+    total = itertools.accumulate(itertools.cycle(steps))
+    assert timer_resolution_ns(lambda: next(total)) == resolution
 
 
 @pytest.mark.parametrize(
@@ -282,8 +290,11 @@ def test_subjects_that_make_no_sense_are_refused(keys: list[str], sentinel: str,
 
 
 def test_earlier_rounds_of_other_subjects_are_refused() -> None:
-    with pytest.raises(InputError, match="other subjects"):
-        run({"a": Scripted()}, done=rounds_of(1, key="b"))
+    (of_a,), (of_b,) = rounds_of(1), rounds_of(1, key="b")
+    wrong: list[list[Round]] = [[{}], [of_a], [of_b], [{**of_a, **of_b}, of_a], [{**of_a, **of_b, "c": of_a["a"]}]]
+    for done in wrong:
+        with pytest.raises(InputError, match="other subjects"):
+            run({"a": Scripted(), "b": Scripted()}, done=done)
 
 
 @pytest.mark.parametrize(

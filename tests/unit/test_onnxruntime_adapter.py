@@ -47,7 +47,7 @@ def test_two_builds_side_by_side_are_told_by_the_module(monkeypatch: pytest.Monk
 
 def test_no_runtime_is_a_missing_extra(monkeypatch: pytest.MonkeyPatch, model: OnnxModel, tmp_path: Path) -> None:
     def absent(name: str) -> Any:
-        raise ModuleNotFoundError(f"No module named {name!r}")
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
     monkeypatch.setattr(importlib, "import_module", absent)

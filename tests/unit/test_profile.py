@@ -222,6 +222,27 @@ def test_a_kill_while_scouting_is_continued_too(tiny_space: SearchSpace, tmp_pat
     assert [anchor.kind for anchor in table.anchors] == [anchor.kind for anchor in usual.anchors]
 
 
+def test_scouting_that_ran_out_of_time_is_not_taken_up_again(tiny_space: SearchSpace, tmp_path: Path) -> None:
+    spec = SPEC.with_cadence("every 0.2ms")
+    rounds = spec.timing.model_copy(update={"min_rounds": 3, "max_rounds": 7})
+    hasty = spec.model_copy(update={"timing": rounds.model_copy(update={"max_seconds": 1e-6})})
+    with pytest.MonkeyPatch.context() as patch:
+        kill_after(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            profile(tiny_space, hasty, workspace=tmp_path)
+    (scouting,) = tmp_path.rglob(f"*{SCOUTING}")
+    assert [next(iter(line)) for line in lines(scouting)[1:]] == ["run", "round", "round", "round", "end"]
+    assert lines(scouting)[-1] == {"end": {"stopped_by": "seconds"}}
+    begun, log = header_of(journal_of(tmp_path)).subjects, Log()
+    with pytest.MonkeyPatch.context() as patch:
+        kill_after(patch, 1, scouting=True)  # it would be noticed
+        _, table = profile(tiny_space, spec.model_copy(update={"timing": rounds}), workspace=tmp_path, progress=log)
+    assert log.notes[0] == "continuing: 2 rounds are already measured."
+    assert [subjects.network_key(tiny_space, anchor.arch) for anchor in table.anchors] == begun
+    assert not list(tmp_path.rglob("*.aside-*"))
+    assert [run.host.get("stopped_by") for run in table.runs][1] == "seconds"
+
+
 def test_in_a_rhythm_the_pieces_are_back_to_back_and_the_networks_are_not(
     tiny_space: SearchSpace, tmp_path: Path
 ) -> None:
@@ -274,19 +295,23 @@ def test_the_cut_line_is_removed_before_more_is_written(tiny_space: SearchSpace,
         b"{}\n",
         b'{"run": {"id": 7, "started": "2026-11-22T09:30:00+00:00", "host": {}}}\n',
         b'{"run": {"id": 1, "started": "yesterday", "host": {}}}\n',
-        b'{"round": {"run": 0, "samples": {"other": [1]}}}\n',
-        b'{"round": {"run": 0, "samples": {"a": [0]}}}\n',
-        b'{"round": {"run": 5, "samples": {"a": [1]}}}\n',
-        b'{"round": {"run": 0, "samples": {"a": [1.5]}}}\n',
+        b'{"round": {"run": 0, "samples": {"a": [1], "other": [1]}}}\n',
+        b'{"round": {"run": 0, "samples": {"a": [0], "b": [1]}}}\n',
+        b'{"round": {"run": 5, "samples": {"a": [1], "b": [1]}}}\n',
+        b'{"round": {"run": 0, "samples": {"a": [1.5], "b": [1]}}}\n',
+        b'{"round": {"run": 0, "samples": {}}}\n',
+        b'{"round": {"run": 0, "samples": {"a": [1]}}}\n',
+        b'{"round": {"run": 0, "samples": {"a": [], "b": [1]}}}\n',
+        b'{"end": {"stopped_by": "boredom"}}\n',
     ],
 )
 def test_whatever_stands_after_a_damaged_line_is_dropped(tmp_path: Path, line: bytes) -> None:
-    path, header = tmp_path / "journal", JournalHeader(conditions={}, space="s", seed=0, subjects=["a"])
+    path, header = tmp_path / "journal", JournalHeader(conditions={}, space="s", seed=0, subjects=["a", "b"])
     written, _ = open_journal(path, header)
     written.start_run("2026-11-22T09:30:00+00:00", {"load": "low"})
-    written.add_round({"a": np.array([3, 4])})
+    written.add_round({"a": np.array([3, 4]), "b": np.array([5])})
     good = path.read_bytes()
-    path.write_bytes(good + line + b'{"round": {"run": 0, "samples": {"a": [5]}}}\n')
+    path.write_bytes(good + line + b'{"round": {"run": 0, "samples": {"a": [5], "b": [6]}}}\n')
     found, aside = open_journal(path, header)
     assert aside is None
     assert [samples["a"].tolist() for samples in found.rounds] == [[3, 4]]

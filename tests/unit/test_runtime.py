@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from types import SimpleNamespace
+import sys
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -55,6 +56,24 @@ def test_broken_is_the_device_s_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib, "import_module", broken)
     with pytest.raises(DeviceError, match=r"^Swift is installed and cannot be imported: DLL load failed$"):
         SWIFT.imported()
+
+
+@pytest.mark.parametrize("name", ["feathers", "swift.wings"])
+def test_installed_without_what_it_needs_is_not_absent(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def lacking(package: str) -> Any:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(importlib, "import_module", lacking)
+    with pytest.raises(DeviceError, match=rf"^Swift is installed and cannot be imported: No module named '{name}'$"):
+        SWIFT.imported()
+
+
+def test_the_build_that_is_loaded_tells_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, swift="9.9.9")
+    loaded = ModuleType("swift")
+    monkeypatch.setattr(loaded, "__version__", "2025.1.0-18503-releases/2025/1", raising=False)
+    monkeypatch.setitem(sys.modules, "swift", loaded)
+    assert SWIFT.version() == "2025.1.0"
 
 
 def test_facts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -353,7 +353,7 @@ def test_the_setting_is_that_of_the_table_unless_told(world: World, grid: Grid) 
 
 
 def test_a_table_without_energy_says_how_to_get_it(world: World) -> None:
-    with pytest.raises(MismatchError, match=r"budget energy=5mJ: .* 'cpu' holds no energy.*--space tiny --energy"):
+    with pytest.raises(NotMeasuredError, match=r"budget energy=5mJ: .* 'cpu' holds no energy.*--space tiny .*--energy"):
         search(
             world.space,
             accuracy=world.accuracy,

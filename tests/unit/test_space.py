@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from binas_deploy.block import Activation, Block, Head, Op, Option, Piece, block_text, parse_block_text, round8
 from binas_deploy.errors import InputError
-from binas_deploy.space import Architecture, SearchSpace
+from binas_deploy.space import LONGEST_TEXT, Architecture, SearchSpace
 from binas_deploy.space_file import load_space
 
 PUBLISHED = json.loads((Path(__file__).parents[1] / "data" / "binas_published.json").read_text(encoding="utf-8"))
@@ -168,6 +168,18 @@ def test_block_strings_are_inverses(
     assert stated.activation is activation
 
 
+HUGE = "0x" + "f" * 5000
+"""More decimal digits than Python writes out."""
+HUGE_IN_BLOCKS = [
+    ("k", "_s1_e1_c8_nre"),
+    ("k3_s", "_e1_c8_nre"),
+    ("k3_s1_e", "_c8_nre"),
+    ("k3_s1_e1.", "_c8_nre"),
+    ("k3_s1_e1_c", "_nre"),
+    ("k3_s1_e1_c8_nre_se", ""),
+]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -182,9 +194,36 @@ def test_block_strings_are_inverses(
         "[['ir_r1_k3_s1_e1.2.3_c8_nre'], [], []]",
         "[['ir_r1_k3_s1_e1_c8_nre_se0..5'], [], []]",
         "\0",
+        *(f"[['ir_r1_{before}{'7' * 5000}{after}'], [], []]" for before, after in HUGE_IN_BLOCKS),
+        "[['ir_r1_k\u0663_s1_e1_c8_nre'], [], []]",  # an Arabic digit
+        "[['cn_r1_k1_s1_c1234567890'], [], []]",
+        f"[[{HUGE}], [], []]",
+        f"[['{'x' * 5000}'], [], []]",
+        f"{{'depths': [{HUGE}, 1, 1], 'options': [[0], [0], [0]]}}",
+        f"{{'depths': [1, 1, 1], 'options': [[{HUGE}], [0], [0]]}}",
+        f"{{'depths': [1, 1, 1], 'options': [[-{HUGE}], [0], [0]]}}",
+        f"{{'depths': [1, 1, 1], 'options': [[{10**9}], [0], [0]]}}",
+        '{"depths": [' + "9" * 5000 + ', 1, 1], "options": [[0], [0], [0]]}',
+        f"{{{HUGE}: 1, 'depths': '{HUGE}'}}",
+        "[['\\d']]",  # Python's parser would warn of the escape
+        "x" * (LONGEST_TEXT + 1),
     ],
     ids=lambda text: text[:20],
 )
 def test_hostile_networks_are_refused(tiny_space: SearchSpace, text: str) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InputError) as caught:
         tiny_space.architecture(text)
+    assert len(str(caught.value)) < 600
+
+
+def test_the_deepest_network_that_a_space_may_have_is_not_too_long(tiny_space: SearchSpace) -> None:
+    longest = "'ir_r1_k9_s2_e0.333333_c16384_nre_se0.333333', "
+    assert len(parse_block_text(longest.strip("', ")).option.op.value) == 2
+    assert 32 * (32 * len(longest) + len("[], ")) < LONGEST_TEXT
+    with pytest.raises(InputError, match=rf"a network of {LONGEST_TEXT + 1} characters; at most {LONGEST_TEXT} are"):
+        tiny_space.architecture(" " * (LONGEST_TEXT + 1))
+
+
+def test_block_strings_are_shown_in_part() -> None:
+    with pytest.raises(InputError, match=r"^'x{80}' is not a block string"):
+        parse_block_text("x" * 5000)
