@@ -21,6 +21,8 @@ COARSE: Final = 0.01
 """A clock whose steps are a larger share of the least latency cannot tell latencies apart."""
 WIDE: Final = 10.0
 """Percent: where half of all latencies are known less well than this, a run is noisy."""
+SAME_CLOCK: Final = 0.05
+"""Clocks that differ by less than this share are alike."""
 AT_END: Final = "_end"
 """Added to a key of the host's context for what it was when the run ended."""
 _RESOLUTION_READS: Final = 50
@@ -135,7 +137,6 @@ def noise_findings(summary: Mapping[str, str]) -> tuple[str, ...] | None:
     """What a run's host and `Quality.summary` have against it, in words; None without one, as of a stopped run."""
     keys = ("interval_percent", "contention_cpus", "sentinel_trend", "timer_resolution_ns", "least_ns")
     interval, busy, trend, step, least = (finite_number(summary.get(key)) for key in keys)
-    throttled, before = (finite_number(summary.get(key)) for key in (f"throttle_count{AT_END}", "throttle_count"))
     if trend is None:
         return None
     found = [
@@ -144,10 +145,22 @@ def noise_findings(summary: Mapping[str, str]) -> tuple[str, ...] | None:
         else "",
         f"other processes kept {busy:.1f} CPUs busy" if busy is not None and busy > BUSY_CPUS else "",
         f"the speed drifted by {100 * (trend - 1):+.0f} %" if abs(trend - 1) > DRIFT else "",
-        "the CPU throttled" if throttled is not None and before is not None and throttled > before else "",
+        *_changed_findings(summary),
         f"the clock's steps of {step:.0f} ns are coarse" if step and least and step > COARSE * least else "",
     ]
     return tuple(text for text in found if text)
+
+
+def _changed_findings(summary: Mapping[str, str]) -> tuple[str, str]:
+    """What the CPU did between the run's start and its end."""
+    throttled, before = (finite_number(summary.get(f"throttle_count{when}")) for when in (AT_END, ""))
+    ended, began = (finite_number(summary.get(f"clock_mhz{when}")) for when in (AT_END, ""))
+    return (
+        "the CPU throttled" if throttled is not None and before is not None and throttled > before else "",
+        f"its clock went from {began:.0f} to {ended:.0f} MHz"
+        if began and ended and abs(ended / began - 1) > SAME_CLOCK
+        else "",
+    )
 
 
 def finite_number(text: str | None) -> float | None:

@@ -29,6 +29,8 @@ from binas_deploy.cli.options import (
 )
 @click.option(
     "--networks",
+    "--samples",
+    "networks",
     type=click.IntRange(3, 10_000),
     help="Whole networks that the table rests on  [default: the device's].",
 )

@@ -12,7 +12,7 @@ import numpy as np
 from binas_deploy.devices import DeviceSpec, open_device
 from binas_deploy.measure import Timing
 from binas_deploy.progress import SILENT, Progress
-from binas_deploy.quality import BUSY_CPUS, Quality, finite_number
+from binas_deploy.quality import BUSY_CPUS, SAME_CLOCK, Quality, finite_number
 from binas_deploy.steps.fresh import measured_networks
 from binas_deploy.table import Anchor, LatencyTable
 from binas_deploy.table.parts import spread
@@ -28,7 +28,6 @@ LARGE: Final = 0.07
 _ROUNDS: Final = 12
 _SECONDS: Final = 5.0
 _CLOCK: Final = "clock_mhz"
-_SAME_CLOCK: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def _cause(slowdown: float, quality: Quality, then: Mapping[str, str], now: Mapp
     if slowdown > 1 and quality.contention is not None and quality.contention > BUSY_CPUS:
         return f"other processes keep {quality.contention:.1f} CPUs busy"
     before, after = (finite_number(context.get(_CLOCK)) for context in (then, now))
-    if before and after and abs(after / before - 1) > _SAME_CLOCK:
+    if before and after and abs(after / before - 1) > SAME_CLOCK:
         return f"its clock was at {before:.0f} MHz then and is at {after:.0f} MHz now (throttled, or set otherwise)"
     return "nothing that can be read here explains it; shared hosts change their speed by themselves"
 

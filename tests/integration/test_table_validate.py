@@ -69,7 +69,7 @@ def test_says_what_to_do_without_a_table(workspace: Path, tiny_space_path: Path)
 def test_a_new_device_starts_from_another_ones_table(workspace: Path, tiny_space_path: Path) -> None:
     (table,) = (workspace / "latency_tables" / "small" / "tiny").glob("*.json")
     done = binas(
-        workspace, "profile", "--device", "other", "--space", tiny_space_path, "--from", table, "--networks", 10,
+        workspace, "profile", "--device", "other", "--space", tiny_space_path, "--from", table, "--samples", 10,
         "--json", "-q",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
