@@ -21,10 +21,14 @@ _COMMAND_SECONDS: Final = 5
 
 
 def cpu_model() -> str:
-    """The CPU's name as the system gives it, such as 'Intel(R) Xeon(R) Gold 6338 CPU @ 2.00GHz'."""
+    """The CPU's name as the system gives it, such as 'Intel(R) Xeon(R) Gold 6338 CPU @ 2.00GHz (6-106-6)'.
+
+    The numbers are those by which the makers of x86 CPUs tell them apart, family, model and stepping: virtual machines
+    of many generations all call theirs 'Intel(R) Xeon(R) Processor'.
+    """
     if sys.platform == "darwin":
         return _output_of("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
-    named = _cpuinfo("model name") or _cpuinfo("Model")
+    named = " ".join(filter(None, (_cpuinfo("model name") or _cpuinfo("Model"), _x86_numbers())))
     # ARM Linux names no model: the board and the core's part number tell the machine apart.
     board, part = _text(_BOARD), _cpuinfo("CPU part")
     described = ", ".join(text for text in (board, f"part {part}" if part else "") if text)
@@ -71,6 +75,11 @@ def host_context() -> dict[str, str]:
         "load_average": _load_average(),
     }
     return {key: value for key, value in found.items() if value}
+
+
+def _x86_numbers() -> str:
+    numbers = [_cpuinfo(field) for field in ("cpu family", "model", "stepping")]
+    return f"({'-'.join(numbers)})" if all(numbers) else ""
 
 
 def _allowed() -> set[int]:

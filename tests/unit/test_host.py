@@ -27,6 +27,12 @@ def test_a_cpu_with_a_name(tmp_path: Path) -> None:
     assert host.host_context()["clock_mhz"] == "2400.000"
 
 
+def test_cpus_of_one_name_are_told_apart_by_their_numbers(tmp_path: Path) -> None:
+    text = "cpu family\t: 6\nmodel\t\t: 143\nmodel name\t: Some Processor\nstepping\t: 8\n"
+    (tmp_path / "_CPUINFO").write_text(text, encoding="utf-8")
+    assert host.cpu_model() == "Some Processor (6-143-8)"
+
+
 def test_an_arm_board_is_told_by_board_and_part(tmp_path: Path) -> None:
     (tmp_path / "_CPUINFO").write_text(ARM, encoding="utf-8")
     (tmp_path / "_BOARD").write_bytes(b"Raspberry Pi 4 Model B Rev 1.4\0")
