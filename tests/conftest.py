@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ from hypothesis import settings
 
 from binas_deploy.space import SearchSpace
 from binas_deploy.space_file import load_space
+
+# Started in the background (nohup, a script's &), a process ignores Ctrl-C and so would all that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("binas", deadline=None, derandomize=True, database=None)
 settings.load_profile("binas")
