@@ -1,8 +1,9 @@
 """Ten samples of a new device and a table of another: how good is the table that comes of them?
 
-For every pair of the given tables of one space: ten of the target's random networks (drawn again ``--draws`` times) are
-all that is known of it, and the other table is the start. The rest of the target's random and searched networks judge
-the result; nothing is measured anew. Beside it, the same ten samples without another table (work alone).
+For every pair of the given tables of one space: ten of the target's networks (five random and five searched ones, as
+``profile --from --samples 10`` takes them, drawn again ``--draws`` times) are all that is known of it, and the other
+table is the start. The rest of the target's random and searched networks judge the result; nothing is measured anew.
+Beside it, the same ten samples without another table (work alone).
 
     python benchmarks/transfer.py TABLE.json TABLE.json ... [--samples 10] [--draws 20] [--seed N]
 
@@ -71,19 +72,17 @@ def _pair(source: LatencyTable | None, target: LatencyTable, args: argparse.Name
 def _draw(
     source: LatencyTable | None, target: LatencyTable, samples: int, rng: np.random.Generator
 ) -> dict[str, dict[str, float]]:
-    usual = [anchor for anchor in target.anchors if anchor.kind == "random"]
-    chosen = {int(index) for index in rng.permutation(len(usual))[:samples]}
-    known = [usual[index] for index in sorted(chosen)]
+    mixed = {kind: [anchor for anchor in target.anchors if anchor.kind == kind] for kind in KINDS}
+    for row in mixed.values():
+        rng.shuffle(row)  # in place
+    shares = {"random": samples - samples // 2, "searched": samples // 2}
+    known = [anchor for kind in KINDS for anchor in mixed[kind][: shares[kind]]]
     fitted = LatencyTable.fit(
         target.space,
         [(anchor.arch, anchor.measurement.location) for anchor in known],
         sources=[source] if source else (),
     )
-    left = {
-        "random": [anchor for index, anchor in enumerate(usual) if index not in chosen],
-        "searched": [anchor for anchor in target.anchors if anchor.kind == "searched"],
-    }
-    return {kind: _figures(fitted, left[kind]) for kind in KINDS}
+    return {kind: _figures(fitted, mixed[kind][shares[kind] :]) for kind in KINDS}
 
 
 def _figures(fitted: LatencyTable, anchors: list[Anchor]) -> dict[str, float]:
