@@ -15,7 +15,6 @@ Writes benchmarks/results/accuracy_at_budgets.json.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any, Final
 
 import torch
 from problems import along_range, measured_table, one_thread
-from record import conditions, write
+from record import conditions, parser_of, write
 from rivals import Job, compared
 
 from binas_deploy.accuracy import AccuracyModel
@@ -63,7 +62,7 @@ def main() -> None:
 
 
 def _job() -> Job:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--workspace", type=Path, help="where its latency table is, or goes")
     parser.add_argument("--supernet", type=Path, help="folder of a trained supernet (default: the shipped one)")
     parser.add_argument("--accuracy", type=Path, help="its accuracy model (default: the shipped one)")

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 from problems import accuracy_of
-from record import add_occasion, conditions
+from record import add_occasion, conditions, parser_of
 
 from binas_deploy.cli.render import make_progress, table
 from binas_deploy.columns import Floats
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("tables", type=Path, nargs="+", metavar="TABLE")
     parser.add_argument("--budgets", type=int, default=40, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)

@@ -22,16 +22,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from problems import one_thread
-from record import conditions, write
+from record import conditions, parser_of, write
 
 from binas_deploy.cli.render import make_progress, table
 from binas_deploy.progress import Progress
 from binas_deploy.quality import noise_findings
 from binas_deploy.space import Architecture
 from binas_deploy.space_file import load_space
-from binas_deploy.steps.networks import Network, held_out_networks
+from binas_deploy.steps.networks import KINDS, Network, held_out_networks
 from binas_deploy.steps.profile import profile
-from binas_deploy.steps.validate import KINDS, Run, judged, measured_in_processes
+from binas_deploy.steps.validate import Run, judged, measured_in_processes
 from binas_deploy.table import Anchor, LatencyTable
 from binas_deploy.table.parts import spread
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--tables", type=int, default=10, help="(default: %(default)s)")
     parser.add_argument("--loops", type=int, default=2, help="(default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=45.0, help="to measure each table (default: %(default)s)")

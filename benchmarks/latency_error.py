@@ -33,7 +33,7 @@ from typing import Any, Final
 
 import numpy as np
 from problems import DEVICE, accuracy_of
-from record import add_occasion, conditions
+from record import add_occasion, conditions, parser_of
 
 from binas_deploy.accuracy.regression import ridge
 from binas_deploy.cli.render import make_progress, table
@@ -45,7 +45,7 @@ from binas_deploy.quantities import parse_quantity
 from binas_deploy.space import SearchSpace
 from binas_deploy.space_file import load_space
 from binas_deploy.steps.carry_over import chosen_anchors
-from binas_deploy.steps.networks import held_out_networks
+from binas_deploy.steps.networks import KINDS, held_out_networks
 from binas_deploy.steps.profile import profile
 from binas_deploy.steps.validate import Validated, judged, measured_in_processes
 from binas_deploy.table import LatencyTable
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--space", action="append", metavar="NAME|FILE", help="again for each (default: both built-in)")
     parser.add_argument("--device", default=DEVICE, help="(default: %(default)s)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="workspace to put the tables in (default: none)")
@@ -155,7 +155,7 @@ def _others(latencies: LatencyTable, found: Validated) -> dict[str, dict[str, fl
     measured = np.mean(as_made, axis=0)
     errors = {name: np.abs(design @ costs / measured - 1) for name, costs in _methods(latencies, columns).items()}
     return {
-        name: {kind: round(float(100 * error[kinds == kind].mean()), 3) for kind in ("random", "searched")}
+        name: {kind: round(float(100 * error[kinds == kind].mean()), 3) for kind in KINDS}
         for name, error in errors.items()
     }
 
@@ -203,7 +203,7 @@ def _text(rows: list[dict[str, Any]]) -> str:
             *(f"{row.get('others_mape_percent', {}).get(name, {}).get(kind, math.nan):.2f}" for name in _METHODS),
         )
         for row in rows
-        for kind in ("random", "searched")
+        for kind in KINDS
     ]
     return "\n".join([table(header, lines), "", *_of_other_days(rows)])
 
@@ -211,7 +211,7 @@ def _text(rows: list[dict[str, Any]]) -> str:
 def _of_other_days(rows: list[dict[str, Any]]) -> list[str]:
     return [
         f"table of {stored['table_made']}, {stored['anchors']} anchors: "
-        + ", ".join(f"{kind} {stored[kind]['mape_percent']:.2f} %" for kind in ("random", "searched"))
+        + ", ".join(f"{kind} {stored[kind]['mape_percent']:.2f} %" for kind in KINDS)
         for row in rows
         for stored in row["stored"]
     ]

@@ -10,7 +10,6 @@ Measures nothing. Prints Markdown, as it stands in benchmarks/README.md.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from collections import defaultdict
@@ -19,12 +18,12 @@ from typing import Any, Final
 
 import numpy as np
 from latency_error import NAME
-from record import RESULTS
+from record import RESULTS, parser_of
 from scipy.stats import t as student
 
 from binas_deploy.conditions import BACK_TO_BACK
+from binas_deploy.steps.networks import KINDS
 
-KINDS: Final = ("random", "searched")
 METHODS: Final = ("raw sum", "one factor", "MACs", "ridge, no pieces", "ours")
 _Row = dict[str, Any]
 _Figure = Callable[[_Row], float | None]
@@ -32,7 +31,7 @@ _Figure = Callable[[_Row], float | None]
 
 def main() -> None:
     """Read, group, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--space", default="mobilenetv3", help="(default: %(default)s)")
     args = parser.parse_args()
     occasions = json.loads((RESULTS / f"{NAME}.json").read_text())["occasions"]

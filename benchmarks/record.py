@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping
 from importlib import metadata
@@ -13,6 +14,11 @@ from binas_deploy.documents import dump_text, timestamp, write_atomic
 
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 _PACKAGES: Final = ("binas-deploy", "numpy", "scipy", "onnx", "onnxruntime", "openvino", "torch")
+
+
+def parser_of(doc: str | None) -> argparse.ArgumentParser:
+    """Whose help is the script's own text, as it is laid out there."""
+    return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def conditions(*, threads: int, **more: object) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import numpy as np
 from problems import accuracy_of, along_range, macs_cost, measured_table, problem, table_of
-from record import conditions, write
+from record import conditions, parser_of, write
 
 from binas_deploy.cli.render import make_progress, table
 from binas_deploy.problem import Limits, SelectionProblem
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--workspace", type=Path, help="where its latency table is, or goes")
     parser.add_argument("--accuracy", type=Path, help="accuracy model of cifar10 (default: the shipped one)")
     parser.add_argument("--runs", type=int, default=RUNS, help="default: %(default)s")

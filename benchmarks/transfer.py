@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from record import conditions, write
+from record import conditions, parser_of, write
 
 from binas_deploy.cli.render import table
 from binas_deploy.columns import Columns, Floats
+from binas_deploy.steps.networks import KINDS
 from binas_deploy.table import Anchor, LatencyTable
 
 NAME: Final = "transfer"
-KINDS: Final = ("random", "searched")
 NO_TABLE: Final = "work alone"
 
 
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("tables", type=Path, nargs="+", metavar="TABLE")
     parser.add_argument("--samples", type=int, default=10, help="(default: %(default)s)")
     parser.add_argument("--draws", type=int, default=20, help="(default: %(default)s)")

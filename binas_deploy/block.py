@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from binas_deploy.documents import shown
 from binas_deploy.errors import InputError
 
 
@@ -187,7 +188,6 @@ _BLOCK_TEXT: Final = re.compile(
     rf"(?P<op>cn|ds|ir|id)_r1(?:_k(?P<k>{_WHOLE}))?(?:_s(?P<s>{_WHOLE}))?(?:_e(?P<e>{_DECIMAL}))?_c(?P<c>{_WHOLE})"
     rf"(?:_n(?P<n>re|r6|hs|sw))?(?:_se(?P<se>{_DECIMAL}))?"
 )
-_SHOWN: Final = 80
 
 
 def block_text(block: Block) -> str:
@@ -224,7 +224,7 @@ def parse_block_text(text: str) -> BlockText:
     """
     match = _BLOCK_TEXT.fullmatch(text)
     if match is None:
-        raise InputError(f"{text[:_SHOWN]!r} is not a block string such as 'ir_r1_k5_s2_e3_c24_nre_se0.25'.")
+        raise InputError(f"{shown(text)} is not a block string such as 'ir_r1_k5_s2_e3_c24_nre_se0.25'.")
     op = Op(match["op"])
     option = Option(op, int(match["k"] or 1), float(match["e"] or 1), float(match["se"] or 0))
     activation = Activation(match["n"]) if match["n"] else DEFAULT_ACTIVATION

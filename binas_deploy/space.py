@@ -21,12 +21,12 @@ from typing import Any, Final
 import numpy as np
 
 from binas_deploy.block import Activation, Block, Head, Option, Piece, block_text, parse_block_text
+from binas_deploy.documents import shown
 from binas_deploy.errors import InputError
 
 LONGEST_TEXT: Final = 100_000
 """Characters of a network as text: twice what the deepest of a space of 32 stages, 32 blocks each, needs."""
 _BEYOND: Final = 10**9
-_SHOWN: Final = 80
 
 
 @dataclass(frozen=True)
@@ -273,4 +273,4 @@ def _parse_literal(text: str) -> Any:
             warnings.simplefilter("ignore")
             return ast.literal_eval(text.strip())
     except (ArithmeticError, ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
-        raise InputError(f"cannot read a network from {text[:_SHOWN]!r}: {error}") from error
+        raise InputError(f"cannot read a network from {shown(text)}: {error}") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from binas_deploy.errors import InputError
+from binas_deploy.kernel_files import text_of
 
 _CPUINFO: Final = Path("/proc/cpuinfo")
 _CPU_FOLDER: Final = Path("/sys/devices/system/cpu")
@@ -30,7 +31,7 @@ def cpu_model() -> str:
         return _output_of("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
     named = " ".join(filter(None, (_cpuinfo("model name") or _cpuinfo("Model"), _x86_numbers())))
     # ARM Linux names no model: the board and the core's part number tell the machine apart.
-    board, part = _text(_BOARD), _cpuinfo("CPU part")
+    board, part = text_of(_BOARD), _cpuinfo("CPU part")
     described = ", ".join(text for text in (board, f"part {part}" if part else "") if text)
     return named or described or platform.processor() or platform.machine() or "unknown CPU"
 
@@ -67,11 +68,11 @@ def host_context() -> dict[str, str]:
         "architecture": platform.machine(),
         "python": platform.python_version(),
         "cpus": str(os.cpu_count()),
-        "governor": _text(_CPU_FOLDER / "cpu0/cpufreq/scaling_governor"),
+        "governor": text_of(_CPU_FOLDER / "cpu0/cpufreq/scaling_governor"),
         "clock_mhz": _clock_mhz(),
-        "temperature_c": _thousandths(_text(_THERMAL)),
+        "temperature_c": _thousandths(text_of(_THERMAL)),
         "throttle_count": _throttle_count(),
-        "cpu_limit": _text(_CGROUP_LIMIT),
+        "cpu_limit": text_of(_CGROUP_LIMIT),
         "load_average": _load_average(),
     }
     return {key: value for key, value in found.items() if value}
@@ -93,12 +94,12 @@ def _ranges(cpus: list[int]) -> str:
 
 
 def _clock_mhz() -> str:
-    return _thousandths(_text(_CPU_FOLDER / "cpu0/cpufreq/scaling_cur_freq")) or _cpuinfo("cpu MHz")
+    return _thousandths(text_of(_CPU_FOLDER / "cpu0/cpufreq/scaling_cur_freq")) or _cpuinfo("cpu MHz")
 
 
 def _throttle_count() -> str:
     """How often the cores have throttled since the machine started, all together."""
-    counts = [_text(path) for path in _CPU_FOLDER.glob("cpu*/thermal_throttle/core_throttle_count")]
+    counts = [text_of(path) for path in _CPU_FOLDER.glob("cpu*/thermal_throttle/core_throttle_count")]
     return str(sum(int(count) for count in counts if count.isdigit())) if counts else ""
 
 
@@ -113,16 +114,10 @@ def _load_average() -> str:
 
 
 def _cpuinfo(field: str) -> str:
-    for line in _text(_CPUINFO).splitlines():
+    for line in text_of(_CPUINFO).splitlines():
         name, _, value = line.partition(":")
         if name.strip() == field:
             return value.strip()
-    return ""
-
-
-def _text(path: Path) -> str:
-    with contextlib.suppress(OSError):
-        return path.read_text(encoding="utf-8", errors="replace").strip().strip("\0")
     return ""
 
 

@@ -1,12 +1,9 @@
-"""The protocol of an energy sensor, and reading the small files in which the kernel shows what it measures."""
+"""The protocol of an energy sensor."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import TracebackType
 from typing import Protocol
-
-from binas_deploy.errors import DeviceError
 
 
 class EnergySensor(Protocol):
@@ -35,26 +32,3 @@ class EnergySensor(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-
-
-def text_of(path: Path) -> str:
-    """What a file says, '' where there is none or it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""
-
-
-def number_of(path: Path) -> int:
-    """The whole number in a file.
-
-    Raises:
-        PermissionError: it may not be read.
-        DeviceError: anything else is wrong with it.
-    """
-    try:
-        return int(path.read_text(encoding="utf-8", errors="replace"))
-    except PermissionError:
-        raise
-    except (OSError, ValueError) as error:
-        raise DeviceError(f"{path}: a whole number was expected there: {error}") from error

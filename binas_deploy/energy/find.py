@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -30,14 +31,7 @@ def find_sensor(root: Path = SYSFS, *, provider: str, model: str = "") -> Energy
         EnvironmentFault: a permission or a package is missing; the message says what to do.
         DeviceError: there is no sensor, or none is known for that provider, and why.
     """
-
-    def chip() -> EnergySensor:
-        return _sensor_of_chip(root, provider, model)
-
-    def board() -> EnergySensor:
-        return rail(root)
-
-    choices: list[Callable[[], EnergySensor]] = [chip, board]
+    choices: list[Callable[[], EnergySensor]] = [partial(_sensor_of_chip, root, provider, model), partial(rail, root)]
     faults: list[DeviceError | EnvironmentFault] = []
     for choice in choices:
         found = _tried(choice)

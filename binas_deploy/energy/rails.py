@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from binas_deploy.energy.base import number_of, text_of
 from binas_deploy.errors import DeviceError, EnvironmentFault
+from binas_deploy.kernel_files import number_of, text_of
 
 INPUTS: Final = ("VDD_IN", "POM_5V_IN")
 _EVERY_S: Final = 0.02

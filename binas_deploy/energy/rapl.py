@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from binas_deploy.energy.base import number_of, text_of
 from binas_deploy.errors import DeviceError, EnvironmentFault
+from binas_deploy.kernel_files import number_of, text_of
 
 _COUNTER: Final = "energy_uj"
 _RANGE: Final = "max_energy_range_uj"

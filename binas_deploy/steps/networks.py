@@ -23,6 +23,8 @@ from binas_deploy.space import Architecture, SearchSpace
 from binas_deploy.table import LatencyTable
 from binas_deploy.table.design import Candidates, most_informative
 
+KINDS: Final = ("random", "searched")
+"""What a table is judged by."""
 SCOUTS: Final = 16
 """Whole networks measured first, to search further ones with."""
 STAND_IN_NOISE: Final = 0.3
@@ -112,9 +114,7 @@ def held_out_networks(
     taken = [anchor.arch for anchor in table.anchors]
     # Twice as many as needed, since the two kinds come in turn and the searched ones may repeat themselves.
     found = further_networks(table.space, table.cost_form(), accuracy, taken=taken, count=4 * count, seed=seed + 1)
-    return tuple(
-        network for kind in ("random", "searched") for network in [row for row in found if row.kind == kind][:count]
-    )
+    return tuple(network for kind in KINDS for network in [row for row in found if row.kind == kind][:count])
 
 
 def searched_networks(

@@ -17,14 +17,13 @@ from binas_deploy.quality import noise_findings
 from binas_deploy.space import Architecture, SearchSpace
 from binas_deploy.steps.carry_over import chosen_anchors, reconciled, typical_ns
 from binas_deploy.steps.fresh import measured_in_fresh_process
-from binas_deploy.steps.networks import Network, held_out_networks
+from binas_deploy.steps.networks import KINDS, Network, held_out_networks
 from binas_deploy.table import Anchor, LatencyTable
 from binas_deploy.table.cost_model import CostModel
 from binas_deploy.table.parts import spread
 from binas_deploy.table.reconcile import Reconciliation
 from binas_deploy.table.validation import Predictions, Validation, figures, noise_floor_percent
 
-KINDS: Final = ("random", "searched")
 PROCESSES: Final = 2
 _ROUNDS: Final = 12
 _SECONDS: Final = 40.0

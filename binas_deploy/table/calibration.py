@@ -14,7 +14,7 @@ How far off that is, is told from networks held out in turn (`margin`): fits wit
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -117,23 +117,29 @@ class Uncertainty:
 
     def rows(self, design: Floats) -> Floats:
         """Of networks, (n, terms), as the covariance weighs them."""
-        return np.asarray(design @ self.values / (design @ self.costs)[:, None], dtype=np.float64)
+        return _shares(design, self.values, self.costs)
 
 
-def uncertainty(columns: Columns, sources: Sequence[Source], networks: Networks, also: Floats) -> Uncertainty:
-    """Of a fit to ``networks`` once the ones of the design ``also`` (n, columns.size) are measured too.
+def uncertainty(
+    columns: Columns, sources: Sequence[Source], networks: Networks, also: Floats, given: Mapping[str, float]
+) -> Uncertainty:
+    """Of the fit to ``networks`` that found the spreads ``given``, once those of ``also`` are measured too.
 
-    That depends on which they are, not on what is measured.
+    ``also``: their design, (n, columns.size). It depends on which they are, not on what is measured.
 
     Raises:
         InputError: as `calibrate`.
     """
-    model = _Model.of(columns, sources, networks)
+    model = _Model.of(columns, sources, networks, given)
     costs = model.costs(networks.design, networks.latency_ns)
-    known = Uncertainty(model.terms.values, costs, np.empty((0, 0)), model.spreads["noise"])
-    rows = known.rows(np.concatenate([networks.design, also]))
+    rows = _shares(np.concatenate([networks.design, also]), model.terms.values, costs)
     found = posterior(rows, np.zeros(len(rows)), model.terms.groups, model.spreads)
-    return replace(known, covariance=found.covariance)
+    return Uncertainty(model.terms.values, costs, found.covariance, model.spreads["noise"])
+
+
+def _shares(design: Floats, values: Floats, costs: Floats) -> Floats:
+    """What each term is of the latency of networks by ``costs``, (n, terms)."""
+    return np.asarray(design @ values / (design @ costs)[:, None], dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +153,14 @@ class _Model:
     spreads: dict[str, float]
 
     @classmethod
-    def of(cls, columns: Columns, sources: Sequence[Source], networks: Networks) -> _Model:
+    def of(
+        cls,
+        columns: Columns,
+        sources: Sequence[Source],
+        networks: Networks,
+        given: Mapping[str, float] | None = None,
+    ) -> _Model:
+        """With the spreads that are ``given``, else those of largest evidence."""
         ratios = {source.name: _ratio(source, networks) for source in sources}
         level = [Source(source.name, ratios[source.name] * source.costs) for source in sources]
         if not level:
@@ -156,7 +169,7 @@ class _Model:
         prior = np.mean([source.costs for source in level], axis=0)
         model = cls(prior, [place for place, _, _ in columns.blocks()], found, ratios, {})
         relative = model._relative(networks.design, networks.latency_ns)
-        model.spreads.update(spreads(*relative, found.groups, SPREADS))
+        model.spreads.update(given or spreads(*relative, found.groups, SPREADS))
         return model
 
     def costs(self, design: Floats, latency_ns: Floats) -> Floats:

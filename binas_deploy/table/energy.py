@@ -18,10 +18,10 @@ from binas_deploy.errors import InputError, NotMeasuredError
 from binas_deploy.estimate import Estimate
 from binas_deploy.extremes import cheapest, dearest
 from binas_deploy.space import Architecture
-from binas_deploy.table.calibration import Calibration, Networks, calibrate
+from binas_deploy.table.calibration import Calibration, calibrate
 from binas_deploy.table.cost_model import CostModel
 from binas_deploy.table.margin import Margin
-from binas_deploy.table.parts import Anchor, MeasuringRun
+from binas_deploy.table.parts import Anchor, MeasuringRun, calibration_networks
 from binas_deploy.table.terms import Source
 
 if TYPE_CHECKING:
@@ -72,11 +72,7 @@ def with_energy(
     anchors = tuple(replace(anchor, energy_nj=tuple(visits.get(anchor.arch, ()))) for anchor in table.anchors)
     _check_visits(anchors)
     columns = Columns(table.space)
-    networks = Networks(
-        columns.design([anchor.arch for anchor in anchors]),
-        np.array([float(np.median(anchor.energy_nj)) for anchor in anchors]),
-        tuple(anchor.kind for anchor in anchors),
-    )
+    networks = calibration_networks(columns, anchors, [float(np.median(anchor.energy_nj)) for anchor in anchors])
     latency = Source("latency", table.calibration.costs.astype(np.float64))
     found = Energy(sensor, calibrate(columns, [latency], networks, statistic=STATISTIC))
     return replace(table, anchors=anchors, runs=(*table.runs, run), energy=found)

@@ -47,6 +47,7 @@ from binas_deploy.table.parts import (
     check_pieces,
     check_runs,
     given_anchors,
+    locations_of,
     measured_pieces,
     piece_sources,
     stated_conditions,
@@ -276,8 +277,9 @@ class LatencyTable:
             InputError: a table without pieces.
         """
         columns = Columns(self.space)
-        networks = calibration_networks(columns, self.anchors)
-        return uncertainty(columns, piece_sources(columns, self.pieces), networks, columns.design(also))
+        networks = calibration_networks(columns, self.anchors, locations_of(self.anchors))
+        sources = piece_sources(columns, self.pieces)
+        return uncertainty(columns, sources, networks, columns.design(also), self.calibration.spreads)
 
     def require_space(self, space: SearchSpace, what: str = "the latency table") -> None:
         """Refuse to use this table, called ``what``, for another space.

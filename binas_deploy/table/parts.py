@@ -180,7 +180,14 @@ def calibrated(
     """
     columns = Columns(space)
     own = piece_sources(columns, pieces)
-    return calibrate(columns, [*own, *sources], calibration_networks(columns, anchors), statistic=MEDIAN)
+    return calibrate(
+        columns, [*own, *sources], calibration_networks(columns, anchors, locations_of(anchors)), statistic=MEDIAN
+    )
+
+
+def locations_of(anchors: Sequence[Anchor]) -> list[float]:
+    """Where the latency of each lies, in ns."""
+    return [anchor.measurement.location for anchor in anchors]
 
 
 def piece_sources(columns: Columns, pieces: Mapping[str, Measurement]) -> list[Source]:
@@ -188,11 +195,11 @@ def piece_sources(columns: Columns, pieces: Mapping[str, Measurement]) -> list[S
     return [piece_source(columns, {key: measured.location for key, measured in pieces.items()})] if pieces else []
 
 
-def calibration_networks(columns: Columns, anchors: Sequence[Anchor]) -> Networks:
-    """The anchors as a calibration takes them."""
+def calibration_networks(columns: Columns, anchors: Sequence[Anchor], values: Sequence[float]) -> Networks:
+    """The anchors as a calibration takes them, ``values``: what was measured of each, such as its location in ns."""
     return Networks(
         columns.design([anchor.arch for anchor in anchors]),
-        np.array([anchor.measurement.location for anchor in anchors]),
+        np.array(values),
         tuple(anchor.kind for anchor in anchors),
     )
 

@@ -30,6 +30,7 @@ max_rounds = {ROUNDS}
 target_interval_percent = 0.001
 networks = 24
 """
+DRAWN = {"random": "drawn", "searched": "drawn"}
 
 
 def start(workspace: Path, space: Path) -> subprocess.Popen[str]:
@@ -81,8 +82,10 @@ def test_ten_kills_lose_and_repeat_nothing(tiny_space_path: Path, tmp_path: Path
         assert grown >= rounds  # but for a line cut short, which is no whole line
         rounds = grown
     table = finished(workspace, tiny_space_path)
+    both = (table, usual)
     assert table["pieces"].keys() == usual["pieces"].keys()
-    kinds = [Counter(anchor["kind"] for anchor in document["anchors"]) for document in (table, usual)]
+    # Which networks are searched hangs on what was measured: where two searches agree, a random one comes instead.
+    kinds = [Counter(DRAWN.get(anchor["kind"], anchor["kind"]) for anchor in document["anchors"]) for document in both]
     assert kinds[0] == kinds[1]
     ids = [run["id"] for run in table["runs"]]
     assert ids == list(range(len(ids)))

@@ -29,12 +29,28 @@ from binas_deploy.testing.bundles import write_bundle
 
 FAKE = Adapter("binas_deploy.testing.fake_device:FakeDevice", "binas_deploy")
 Bundle = tuple[Path, Manifest]
+FAKE_DEVICE = """\
+format = "binas-deploy/device"
+version = 1
+name = "fake"
+adapter = "simulated"
+timing = { warmup_ms = 0.0, min_rounds = 6, max_rounds = 6 }
+"""
 
 
 @pytest.fixture
 def fake_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
     """The adapter 'simulated', known for one test."""
     monkeypatch.setitem(ADAPTERS, "simulated", FAKE)
+
+
+@pytest.fixture
+def fake_device_file(tmp_path: Path) -> Path:
+    """The device 'fake' of a workspace, as `fake_spec` has it."""
+    path = tmp_path / "devices" / "fake.toml"
+    path.parent.mkdir()
+    path.write_text(FAKE_DEVICE, encoding="utf-8")
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -16,19 +16,16 @@ from binas_deploy.table import LatencyTable, table_path
 from binas_deploy.testing import fake_device
 
 pytestmark = pytest.mark.usefixtures("fake_adapter")
-DEVICE = """\
-format = "binas-deploy/device"
-version = 1
-name = "fake"
-adapter = "simulated"
-timing = { warmup_ms = 0.0, min_rounds = 6, max_rounds = 6 }
-"""
 
 
 @pytest.fixture
-def workspace(fake_table: LatencyTable, tiny_accuracy: AccuracyModel, tiny_space_path: Path, tmp_path: Path) -> Path:
-    (tmp_path / "devices").mkdir()
-    (tmp_path / "devices" / "fake.toml").write_text(DEVICE, encoding="utf-8")
+def workspace(
+    fake_device_file: Path,
+    fake_table: LatencyTable,
+    tiny_accuracy: AccuracyModel,
+    tiny_space_path: Path,
+    tmp_path: Path,
+) -> Path:
     (tmp_path / "tiny.toml").write_text(tiny_space_path.read_text(encoding="utf-8"), encoding="utf-8")
     fake_table.save(table_path(tmp_path / "latency_tables", "fake", "tiny", fake_table.conditions))
     tiny_accuracy.save(tmp_path / "accuracy.json")

@@ -21,13 +21,6 @@ from binas_deploy.testing.bundles import write_bundle
 
 pytestmark = pytest.mark.usefixtures("fake_adapter")
 Bundle = tuple[Path, Manifest]
-DEVICE = """\
-format = "binas-deploy/device"
-version = 1
-name = "fake"
-adapter = "simulated"
-timing = { warmup_ms = 0.0, min_rounds = 6, max_rounds = 6 }
-"""
 
 
 def run(*args: str) -> Result:
@@ -35,9 +28,7 @@ def run(*args: str) -> Result:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    (tmp_path / "devices").mkdir()
-    (tmp_path / "devices" / "fake.toml").write_text(DEVICE, encoding="utf-8")
+def workspace(fake_device_file: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 

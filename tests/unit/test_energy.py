@@ -353,22 +353,8 @@ def test_a_table_without_energy_has_no_model_of_it(make_table: MakeTable) -> Non
 # The command line
 
 
-DEVICE = """\
-format = "binas-deploy/device"
-version = 1
-name = "fake"
-adapter = "simulated"
-[timing]
-warmup_ms = 0.0
-min_rounds = 6
-max_rounds = 6
-"""
-
-
 @pytest.fixture
-def workspace(tmp_path: Path, tiny_space_path: Path, tiny_accuracy: AccuracyModel) -> Path:
-    (tmp_path / "devices").mkdir()
-    (tmp_path / "devices" / "fake.toml").write_text(DEVICE, encoding="utf-8")
+def workspace(fake_device_file: Path, tmp_path: Path, tiny_space_path: Path, tiny_accuracy: AccuracyModel) -> Path:
     tiny_accuracy.save(tmp_path / "accuracy.json")
     return tmp_path
 

@@ -225,5 +225,5 @@ def test_the_deepest_network_that_a_space_may_have_is_not_too_long(tiny_space: S
 
 
 def test_block_strings_are_shown_in_part() -> None:
-    with pytest.raises(InputError, match=r"^'x{80}' is not a block string"):
+    with pytest.raises(InputError, match=r"^'x{76}\.\.\. is not a block string"):
         parse_block_text("x" * 5000)
