@@ -55,7 +55,10 @@ class Executable(Protocol):
 
 
 class Device(Protocol):
-    """A machine and runtime that networks run on. Constructing one touches no hardware."""
+    """A machine and runtime that networks run on. Constructing one touches no hardware.
+
+    `compile` and `load` may be called from several threads at once; where a runtime cannot do that, its adapter locks.
+    """
 
     def facts(self) -> DeviceFacts:
         """What is there, read and not typed in."""

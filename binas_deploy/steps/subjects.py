@@ -10,12 +10,14 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from binas_deploy.adapters.base import Device, Executable, Precision, Program
+from binas_deploy.adapters.host import usable_cpus
 from binas_deploy.block import Piece
 from binas_deploy.cache import cache_folder
 from binas_deploy.graph import build_network, build_piece, network_weight_shapes, random_weights, weight_shapes
@@ -69,12 +71,17 @@ def open_subjects(
         DeviceError: the device cannot take one of them.
     """
     with contextlib.ExitStack() as stack:
-        resident = _fit_in_memory(models)
-        subjects = []
-        with progress.task("compiling", len(models)) as advance:
-            for key, model in models.items():
-                program = device.compile(model, precision=precision, cache=_cache())
-                subjects.append(Subject(key, _opener(device, program, stack if resident else None), _feed(key, model)))
+        keep = stack if _fit_in_memory(models) else None
+
+        def subject(key: str) -> Subject:
+            program = device.compile(models[key], precision=precision, cache=_cache())
+            return Subject(key, _opener(device, program, keep), _feed(key, models[key]))
+
+        # Runtimes optimise a network on one thread: half a second each by OpenVINO, for some hundred of them.
+        with ThreadPoolExecutor(usable_cpus()) as pool, progress.task("compiling", len(models)) as advance:
+            subjects = []
+            for opened in pool.map(subject, models):
+                subjects.append(opened)
                 advance(1)
         yield subjects
 
