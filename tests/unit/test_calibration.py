@@ -208,9 +208,9 @@ def test_only_the_shape_of_a_source_counts(columns: Columns) -> None:
 
 
 def test_what_cannot_be_calibrated_is_refused(columns: Columns) -> None:
-    _source, networks, _ = world(columns, 5, 1)
+    source, networks, _ = world(columns, 5, 1)
     with pytest.raises(NotMeasuredError, match="at least 3 whole networks, 2 were measured"):
-        Networks(networks.design[:2], networks.latency_ns[:2], ("random",) * 2)
+        calibrate(columns, [source], networks.at([0, 1]))
     with pytest.raises(InputError, match="one latency and one kind for each"):
         Networks(networks.design[:3], networks.latency_ns, networks.kinds)
     with pytest.raises(InputError, match="must be positive"):
@@ -297,3 +297,15 @@ def test_nothing_is_carried_over_by_nothing() -> None:
 def test_a_table_of_no_noise_at_all_is_carried_over_as_one_of_little() -> None:
     then = np.linspace(2e5, 6e5, 12)
     assert reconcile(then, 1.3 * then, noise=1e-200) == reconcile(then, 1.3 * then, noise=LEAST_NOISE)
+
+
+@pytest.mark.parametrize("count", [4, 10])
+def test_a_network_held_out_has_no_say_in_its_own_prediction(columns: Columns, count: int) -> None:
+    """Neither in the spreads nor in the ratios, which a few networks know better than they should."""
+    source, networks, _ = world(columns, count, 4)
+    usual = calibrate(columns, [source], networks).errors
+    slower = networks.latency_ns.copy()
+    slower[0] *= 1.5
+    found = calibrate(columns, [source], Networks(networks.design, slower, networks.kinds)).errors
+    assert None not in (usual[0], found[0])
+    assert 1 + found[0] == pytest.approx(1.5 * (1 + usual[0]), rel=1e-5)  # type: ignore[operator]
