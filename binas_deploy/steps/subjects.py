@@ -75,7 +75,7 @@ def open_subjects(
 
         def subject(key: str) -> Subject:
             program = device.compile(models[key], precision=precision, cache=_cache())
-            return Subject(key, _opener(device, program, keep), _feed(key, models[key]))
+            return Subject(key, _opener(device, program, keep), network_feed(key, models[key]))
 
         # Runtimes optimise a network on one thread: half a second each by OpenVINO, for some hundred of them.
         with ThreadPoolExecutor(usable_cpus()) as pool, progress.task("compiling", len(models)) as advance:
@@ -103,7 +103,8 @@ def _opener(
     return lambda: contextlib.nullcontext(executable)
 
 
-def _feed(key: str, model: OnnxModel) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+def network_feed(key: str, model: OnnxModel) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+    """The input that a model of that key gets."""
     return {INPUT_NAME: _rng(f"input of {key}").standard_normal(model.input_shape, dtype=np.float32)}
 
 
