@@ -33,6 +33,7 @@ class Adapter:
 ADAPTERS: Final[dict[str, Adapter]] = {
     "onnxruntime": Adapter("binas_deploy.adapters.onnxruntime:OnnxRuntimeDevice", "onnxruntime", "cpu"),
     "openvino": Adapter("binas_deploy.adapters.openvino:OpenVinoDevice", "openvino", "openvino"),
+    "torch": Adapter("binas_deploy.adapters.torch.device:TorchDevice", "torch", "torch"),
 }
 
 
