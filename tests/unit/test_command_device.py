@@ -377,7 +377,10 @@ def test_a_facts_command_tells_more_and_is_marked_so() -> None:
     facts = device(facts=script(f"print(json.dumps({told!r}))")).facts()
     assert (facts.identity["device_model"], facts.identity["runtime"]) == ("read", "own")
     assert (facts.identity["power_mode"], facts.context["clock_mhz"]) == ("15", "2000.5")
-    assert facts.identity["stated_by"] == "the facts command"
+    assert facts.identity["stated_by"] == "the facts command and the device's file"
+    told.update(runtime="own", runtime_version=4)
+    facts = device(facts=script(f"print(json.dumps({told!r}))")).facts()
+    assert (facts.identity["stated_by"], facts.identity["runtime_version"]) == ("the facts command", "4")
 
 
 @pytest.mark.parametrize(
