@@ -15,6 +15,8 @@ from binas_deploy.errors import DocumentError, InputError, MismatchError
 from binas_deploy.quantities import Quantity, parse_quantity
 
 BACK_TO_BACK: Final = "back-to-back"
+RECORDED_KEY: Final = "recorded"
+"""What an identity has where latencies were recorded before and are played back: which recording it is."""
 _EVERY: Final = "every "
 IDENTITY_KEYS: Final = (
     "device",
@@ -50,6 +52,13 @@ def period_of(cadence: str) -> int:
     if not cadence.startswith(_EVERY):
         raise InputError(f"{cadence!r} is not a cadence; write '{BACK_TO_BACK}' or '{_EVERY}33ms'.")
     return parse_quantity(cadence.removeprefix(_EVERY)).amount
+
+
+def unmeasured_text(identity: Mapping[str, str]) -> str:
+    """What to say of latencies that are marked as simulated, under this identity."""
+    if RECORDED_KEY in identity:
+        return "recorded before and played back: no clock measured it now"
+    return "simulated: no clock measured it"
 
 
 class ConditionsDocument(BaseModel):

@@ -21,7 +21,8 @@ from binas_deploy.toml_files import parse_toml, read_toml_text
 from binas_deploy.workspace import builtin_folder
 
 DEVICE_VERSION: Final = 1
-_OptionValue = bool | int | float | str
+_OptionValue = bool | int | float | str | list[str]
+"""A list is a command's words, or the like; adapters take one only where they say so (`registry`)."""
 _DEFAULTS: Final = Timing()
 
 

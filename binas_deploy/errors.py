@@ -9,6 +9,7 @@
     ├── EnvironmentFault      exit 2   missing extra, no permission, disk full, file locked
     │   └── MissingExtraError          an optional package is not installed
     ├── DeviceError           exit 3   device or runtime absent, or it failed while working
+    │   └── NoOutputsError             a device that only times was asked what a network computes
     ├── NotMeasuredError      exit 3   no table or no samples to answer from
     ├── InconclusiveError     exit 4   measured, but the answer cannot be given
     └── InfeasibleBudgetError exit 5   proved: no network of the space meets the budget
@@ -68,6 +69,10 @@ class DeviceError(BinasError):
     """The device or its runtime is absent or failed."""
 
     exit_code = EXIT_NOT_MEASURED
+
+
+class NoOutputsError(DeviceError):
+    """The device times networks and gives no outputs: numerics cannot be checked on it."""
 
 
 class NotMeasuredError(BinasError):

@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from binas_deploy.adapters.base import Executable, Feed
+from binas_deploy.adapters.base import Executable, Feed, SelfWarming
 from binas_deploy.errors import DeviceError, InputError, NotMeasuredError
 from binas_deploy.measurement import Measurement, Steady
 from binas_deploy.quality import Quality, Watch, interval_percents, steadiness, timer_resolution_ns
@@ -235,6 +235,11 @@ def _visit(subject: Subject, timing: Timing, visits: _Visits) -> Samples:
 
 def _visit_in_rhythm(executable: Executable, subject: Subject, timing: Timing, visits: _Visits) -> Samples:
     """Single calls, a period apart. The first is not counted: the subject before has left its traces."""
+    if isinstance(executable, SelfWarming):
+        raise InputError(
+            "this device makes its calls by itself, back to back: it cannot be called in a rhythm. Set period_ms = 0 "
+            "in its file, or leave --period out."
+        )
     if subject.key not in visits.counts:
         latency = visits.sample(executable, subject, _LEAST_SAMPLES).min()
         visits.counts[subject.key] = timing.samples_of_visit(int(latency))
@@ -247,7 +252,9 @@ def _visit_in_rhythm(executable: Executable, subject: Subject, timing: Timing, v
 
 
 def _warm_up(executable: Executable, subject: Subject, timing: Timing, visits: _Visits) -> None:
-    """At least one call, and calls for ``warmup_ms`` by the device's own account."""
+    """At least one call, and calls for ``warmup_ms`` by the device's own account; none of one that does so itself."""
+    if isinstance(executable, SelfWarming):
+        return
     first = int(visits.sample(executable, subject, 1)[0])
     left = timing.warmup_ms * 1e6 - first
     if left > 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -85,7 +86,7 @@ class Watch:
     def __init__(self, clock: Callable[[], int]) -> None:
         self.clock = clock
         self._start = clock()
-        self._wall, self._own, self._busy = time.monotonic(), time.process_time(), _busy_seconds()
+        self._wall, self._own, self._busy = time.monotonic(), _own_seconds(), _busy_seconds()
 
     def seconds(self) -> float:
         """Since it was made."""
@@ -96,8 +97,14 @@ class Watch:
         busy, wall = _busy_seconds(), time.monotonic() - self._wall
         if busy is None or self._busy is None or wall <= 0:
             return None
-        others = (busy - self._busy) - (time.process_time() - self._own)
+        others = (busy - self._busy) - (_own_seconds() - self._own)
         return max(0.0, others / wall)
+
+
+def _own_seconds() -> float:
+    """CPU time of this process and of those it has started and seen end: a command that times is no other's work."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _busy_seconds() -> float | None:

@@ -27,7 +27,11 @@ class Precision(str, Enum):
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """Read from the machine. A difference in ``identity`` makes latencies incomparable, in ``context`` it warns."""
+    """Read from the machine. A difference in ``identity`` makes latencies incomparable, in ``context`` it warns.
+
+    ``simulated``: no clock measures, since latencies are computed or were recorded before. All that is made of them is
+    marked.
+    """
 
     identity: Mapping[str, str]
     context: Mapping[str, str]
@@ -52,6 +56,14 @@ class Executable(Protocol):
     def sample(self, feed: Feed, *, count: int) -> NDArray[np.int64]:
         """Latency of each of ``count`` back-to-back calls in ns, shape (count,), device-synchronised."""
         ...
+
+
+class SelfWarming:
+    """Base of an executable whose every `Executable.sample` warms up by itself and then times back-to-back calls.
+
+    A visit then needs no calls before those that count. What runs a process for each is such a one: calls made before
+    would warm nothing, and a rhythm between them would be that of the processes.
+    """
 
 
 class Device(Protocol):

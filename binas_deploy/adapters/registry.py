@@ -31,8 +31,10 @@ class Adapter:
 
 
 ADAPTERS: Final[dict[str, Adapter]] = {
+    "command": Adapter("binas_deploy.adapters.command.device:CommandDevice", "binas_deploy"),
     "onnxruntime": Adapter("binas_deploy.adapters.onnxruntime:OnnxRuntimeDevice", "onnxruntime", "cpu"),
     "openvino": Adapter("binas_deploy.adapters.openvino:OpenVinoDevice", "openvino", "openvino"),
+    "replay": Adapter("binas_deploy.adapters.replay:ReplayDevice", "binas_deploy"),
     "torch": Adapter("binas_deploy.adapters.torch.device:TorchDevice", "torch", "torch"),
 }
 
@@ -91,6 +93,7 @@ def _factory(adapter: Adapter) -> Factory:
 
 def _check_options(name: str, factory: Factory, options: Mapping[str, Any]) -> None:
     parameters = list(inspect.signature(factory).parameters.values())[1:]
+    _check_lists(name, parameters, options)
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return
     known = [parameter.name for parameter in parameters]
@@ -98,6 +101,14 @@ def _check_options(name: str, factory: Factory, options: Mapping[str, Any]) -> N
     if unknown:
         allowed = ", ".join(known) or "no options at all"
         raise InputError(f"options.{unknown[0]}: adapter '{name}' does not know it. Allowed: {allowed}.")
+
+
+def _check_lists(name: str, parameters: list[inspect.Parameter], options: Mapping[str, Any]) -> None:
+    """A list is for parameters that are annotated as a ``Sequence`` (or checked by the adapter, in ``**options``)."""
+    single = {parameter.name for parameter in parameters if "Sequence[str]" not in str(parameter.annotation)}
+    for option, value in options.items():
+        if isinstance(value, list) and option in single:
+            raise InputError(f"options.{option}: adapter '{name}' takes one value here, found a list.")
 
 
 def _registered() -> dict[str, Adapter]:

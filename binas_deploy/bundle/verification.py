@@ -22,8 +22,14 @@ from binas_deploy.bundle.verification_document import (
     latency_json,
     parity_json,
 )
-from binas_deploy.bundle.verification_parts import Accuracy, AccuracyNotMeasured, Parity, Verdict
-from binas_deploy.conditions import Conditions
+from binas_deploy.bundle.verification_parts import (
+    Accuracy,
+    AccuracyNotMeasured,
+    Parity,
+    ParityNotMeasured,
+    Verdict,
+)
+from binas_deploy.conditions import Conditions, unmeasured_text
 from binas_deploy.documents import read_document, seal, validation_message, write_document
 from binas_deploy.errors import EXIT_INCONCLUSIVE, EXIT_NO, EXIT_OK, DocumentError, InputError
 
@@ -33,6 +39,7 @@ __all__ = [
     "AnchorMedians",
     "Latency",
     "Parity",
+    "ParityNotMeasured",
     "Verdict",
     "VerificationReport",
 ]
@@ -42,7 +49,6 @@ _EXIT_CODES: Final = {
     Verdict.INCONCLUSIVE: EXIT_INCONCLUSIVE,
     Verdict.NOT_MEASURED: EXIT_INCONCLUSIVE,
 }
-_SIMULATED: Final = "latency: simulated: no clock measured it, so nothing is verified"
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class VerificationReport:
     manifest_digest: str
     created: str
     conditions: Conditions
-    parity: Parity
+    parity: Parity | ParityNotMeasured
     latency: Latency
     accuracy: Accuracy | AccuracyNotMeasured
     seed: int
@@ -72,13 +78,14 @@ class VerificationReport:
 
     @property
     def exit_code(self) -> int:
-        """0 pass; 1 fail; 4 inconclusive, or accuracy not measured although it was asked for."""
+        """0 pass; 1 fail; 4 inconclusive, or parity not checked, or accuracy not measured although it was asked for."""
         return _EXIT_CODES[self.verdict]
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """What a person should know: why it does not pass, and what is remarkable where it does."""
-        simulated = _SIMULATED if self.simulated else ""
+        unmeasured = f"latency: {unmeasured_text(self.conditions.identity)}, so nothing is verified"
+        simulated = unmeasured if self.simulated else ""
         accuracy = self.accuracy.reason if self._accuracy_counts else ""
         found = (self.parity.reason, self.latency.reason, simulated, accuracy)
         return tuple(reason for reason in found if reason)

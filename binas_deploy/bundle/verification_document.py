@@ -3,6 +3,7 @@
 Format history of ``binas-deploy/verification``:
 
 1. The first: parity, latency with all raw samples, accuracy, the conditions they were found under, and the verdict.
+   Parity and accuracy are either what was found or the reason why they were not.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from binas_deploy.bundle.latency import AnchorMedians, Latency
 from binas_deploy.bundle.manifest_document import Noise
-from binas_deploy.bundle.verification_parts import Accuracy, AccuracyNotMeasured, Parity
+from binas_deploy.bundle.verification_parts import Accuracy, AccuracyNotMeasured, Parity, ParityNotMeasured
 from binas_deploy.conditions import ConditionsDocument
 from binas_deploy.estimate import EstimateDocument
 from binas_deploy.measurement import Measurement, MeasurementDocument
@@ -33,7 +34,7 @@ class _Strict(BaseModel):
 
 
 class _Parity(_Strict):
-    verdict: _Verdict
+    verdict: Literal["pass", "fail"]
     vectors: Annotated[int, Field(ge=0)]
     max_abs_diff: _Amount | None
     max_abs_ref: _Amount
@@ -42,6 +43,14 @@ class _Parity(_Strict):
 
     def parity(self) -> Parity:
         return Parity(self.vectors, self.max_abs_diff, self.max_abs_ref, self.tolerance)
+
+
+class _ParityNotMeasured(_Strict):
+    verdict: Literal["not measured"]
+    reason: str
+
+    def parity(self) -> ParityNotMeasured:
+        return ParityNotMeasured(self.reason)
 
 
 class _Anchor(_Strict):
@@ -132,15 +141,17 @@ class VerificationDocument(_Strict):
     verdict: _Verdict
     exit_code: Annotated[int, Field(ge=0, le=255)]
     reasons: list[str]
-    parity: _Parity
+    parity: Annotated[_Parity | _ParityNotMeasured, Field(discriminator="verdict")]
     latency: _Latency
     accuracy: Annotated[_Measured | _NotMeasured, Field(discriminator="verdict")]
     conditions: ConditionsDocument
     seed: Annotated[int, Field(ge=0)]
 
 
-def parity_json(parity: Parity) -> dict[str, Any]:
+def parity_json(parity: Parity | ParityNotMeasured) -> dict[str, Any]:
     """The document form, with what is derived."""
+    if isinstance(parity, ParityNotMeasured):
+        return {"verdict": parity.verdict.value, "reason": parity.why}
     return {
         "verdict": parity.verdict.value,
         "vectors": parity.vectors,

@@ -87,6 +87,23 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class ParityNotMeasured:
+    """Why outputs were not compared: the device gives none."""
+
+    why: str
+
+    @property
+    def verdict(self) -> Verdict:
+        """Never a pass."""
+        return Verdict.NOT_MEASURED
+
+    @property
+    def reason(self) -> str:
+        """What to say."""
+        return f"parity: not checked: {self.why}"
+
+
+@dataclass(frozen=True)
 class Accuracy:
     """``correct`` of ``images`` test images of ``data``; ``predicted`` in percent, made without them.
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from binas_deploy.block import block_text
 from binas_deploy.bundle.manifest import MANIFEST_NAME, VERIFICATION_NAME, Manifest
-from binas_deploy.bundle.verification import Accuracy, Verdict
+from binas_deploy.bundle.verification import Accuracy, Parity, Verdict
 from binas_deploy.cli.render import facts, table
+from binas_deploy.conditions import unmeasured_text
 from binas_deploy.quantities import format_quantity
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def bundle_text(bundle: Path) -> str:
         ("files", f"{bundle}: {_files(manifest)}"),
     ]
     if manifest.simulated:
-        rows.append(("note", "the latency table is simulated: no clock measured it"))
+        rows.append(("note", f"the latency table is {unmeasured_text(manifest.identity)}"))
     return facts(rows)
 
 
@@ -143,9 +144,10 @@ def _how_measured(latency: Latency) -> str:
 
 
 def _further(report: VerificationReport) -> list[str]:
-    """The reasons, without one that stands in the line on accuracy already."""
-    said = "" if isinstance(report.accuracy, Accuracy) else report.accuracy.reason
-    return [reason for reason in report.reasons if reason != said]
+    """The reasons, without those that stand in the lines on accuracy and parity already."""
+    parts = [(report.accuracy, Accuracy), (report.parity, Parity)]
+    said = [part.reason for part, measured in parts if not isinstance(part, measured)]
+    return [reason for reason in report.reasons if reason not in said]
 
 
 def _accuracy(report: VerificationReport) -> str:
@@ -160,6 +162,8 @@ def _accuracy(report: VerificationReport) -> str:
 
 def _parity(report: VerificationReport) -> str:
     found = report.parity
+    if not isinstance(found, Parity):
+        return f"{_WORDS[found.verdict]}: {found.why}"
     relative = "no value" if found.relative is None else f"{found.relative:.1e}"
     return (
         f"outputs differ by {relative} of the largest, over {found.vectors} stored vectors "

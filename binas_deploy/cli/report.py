@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from binas_deploy.cli.render import facts
+from binas_deploy.conditions import unmeasured_text
 from binas_deploy.quantities import Quantity, energy_unit
 from binas_deploy.table.cost_model import AS_MEASURED, AS_NOW
 from binas_deploy.table.energy import energy_model
@@ -36,9 +37,13 @@ def search_text(result: SearchResult, path: Path) -> str:
 def profile_text(table: LatencyTable, path: Path) -> str:
     """What was measured and how well the table predicts."""
     identity, bound = table.conditions.identity, table.model.margin.two_sided()
+    stated = f" (as {identity['stated_by']} states)" if "stated_by" in identity else ""
     rows: list[tuple[str, object]] = [
         ("table", path),
-        ("device", f"{table.device}: {identity['device_model']}, {identity['runtime']} {identity['runtime_version']}"),
+        (
+            "device",
+            f"{table.device}: {identity['device_model']}, {identity['runtime']} {identity['runtime_version']}{stated}",
+        ),
         ("settings", f"{identity['precision']}, batch {identity['batch']}, {identity['threads']} thread(s)"),
         ("space", f"{table.space.name}: {len(table.pieces)} pieces, {len(table.anchors)} whole networks"),
         ("predicts", f"the {table.statistic} of a network within {bound.share:.1%} (95 %; {bound.method})"),
@@ -48,7 +53,7 @@ def profile_text(table: LatencyTable, path: Path) -> str:
         text = f"of a call within {bound.share:.1%} (95 %; {bound.method}), by {table.energy.sensor}"
         rows.append(("energy", text))
     if table.simulated:
-        rows.append(("note", "simulated: no clock measured these"))
+        rows.append(("note", unmeasured_text(identity)))
     return facts(rows)
 
 
@@ -108,5 +113,5 @@ def _notes(result: SearchResult) -> list[str]:
     if result.every_network_meets_it:
         notes.append("every network of the space meets this budget: it excludes nothing")
     if result.simulated:
-        notes.append("the latency table is simulated: no clock measured it")
+        notes.append("the latency table is simulated, or recorded before: no clock measured it now")
     return notes

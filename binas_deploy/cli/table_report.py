@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from binas_deploy.cli.render import duration, facts, table
 from binas_deploy.cli.report import joules, milliseconds
+from binas_deploy.conditions import unmeasured_text
 
 if TYPE_CHECKING:
     from binas_deploy.table import LatencyTable
@@ -29,7 +30,6 @@ _SPEED_FACTS: Final = (
 )
 """What a measuring run says of the host's speed."""
 _NO_PIECES: Final = "no isolated pieces"
-_SIMULATED: Final = "simulated: no clock measured these"
 _UNKNOWN: Final = "-"
 
 
@@ -83,7 +83,7 @@ def _head(summary: TableSummary, path: Path) -> list[tuple[str, object]]:
         ("dearest", f"network of the space: {milliseconds(summary.most.latency)}"),
         ("energy", _energy(summary)),
     ]
-    return [*rows, ("note", _SIMULATED)] if found.simulated else rows
+    return [*rows, ("note", unmeasured_text(found.conditions.identity))] if found.simulated else rows
 
 
 def _age(seconds: float | None) -> str:
@@ -163,7 +163,7 @@ def _places(places: Sequence[tuple[int, int]]) -> str:
 
 
 def _origin(found: LatencyTable, path: Path) -> str:
-    simulated = f"; {_SIMULATED}" if found.simulated else ""
+    simulated = f"; {unmeasured_text(found.conditions.identity)}" if found.simulated else ""
     return f"{path}: device {found.device}, made {found.created}, digest {found.digest[:12]}{simulated}"
 
 

@@ -1,14 +1,8 @@
-"""What profiling times: pieces and whole networks as ONNX, with weights and inputs that their keys determine.
-
-Weights do not change how fast a network is, as long as its activations stay in range. So pieces and anchors get
-random ones, drawn from a seed that is a hash of the key: any later run measures the same bytes again.
-"""
+"""What profiling times: models compiled, loaded and with an input that their keys determine, ready to be measured."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,36 +12,25 @@ import numpy as np
 
 from binas_deploy.adapters.base import Device, Executable, Precision, Program
 from binas_deploy.adapters.host import usable_cpus
-from binas_deploy.block import Piece
 from binas_deploy.cache import cache_folder
-from binas_deploy.graph import build_network, build_piece, network_weight_shapes, random_weights, weight_shapes
 from binas_deploy.measure import Subject
+from binas_deploy.measured_models import network_key, network_model, piece_model, seeded
 from binas_deploy.model import INPUT_NAME, OnnxModel
 from binas_deploy.progress import SILENT, Progress
-from binas_deploy.space import Architecture, SearchSpace
 from binas_deploy.table import LatencyTable
 
-_KEY_DIGITS: Final = 12
+__all__ = [
+    "anchor_models",
+    "anchor_subjects",
+    "network_key",
+    "network_model",
+    "open_subjects",
+    "piece_model",
+]
+
 _MEMORY_PER_BYTE: Final = 4
 """A loaded model takes its weights, as read and as packed for the kernels, and room for activations."""
 _SHARE_OF_MEMORY: Final = 0.5
-
-
-def network_key(space: SearchSpace, arch: Architecture) -> str:
-    """Text that names one network of one space, such as ``network-3f2a...``."""
-    text = f"{space.fingerprint} {json.dumps(arch.to_json(), sort_keys=True)}"
-    return f"network-{hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]}"
-
-
-def piece_model(piece: Piece, batch: int) -> OnnxModel:
-    """The piece with the random weights of its key."""
-    return build_piece(piece, random_weights(weight_shapes(piece), _rng(piece.key)), batch=batch)
-
-
-def network_model(space: SearchSpace, arch: Architecture, batch: int) -> OnnxModel:
-    """The network with the random weights of its key."""
-    weights = random_weights(network_weight_shapes(space, arch), _rng(network_key(space, arch)))
-    return build_network(space, arch, weights, batch=batch)
 
 
 def anchor_models(table: LatencyTable) -> dict[str, OnnxModel]:
@@ -105,11 +88,7 @@ def _opener(
 
 def network_feed(key: str, model: OnnxModel) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
     """The input that a model of that key gets."""
-    return {INPUT_NAME: _rng(f"input of {key}").standard_normal(model.input_shape, dtype=np.float32)}
-
-
-def _rng(text: str) -> np.random.Generator:
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
+    return {INPUT_NAME: seeded(f"input of {key}").standard_normal(model.input_shape, dtype=np.float32)}
 
 
 def _fit_in_memory(models: Mapping[str, OnnxModel]) -> bool:

@@ -20,6 +20,7 @@ from binas_deploy.bundle.verification import (
     AccuracyNotMeasured,
     Latency,
     Parity,
+    ParityNotMeasured,
     Verdict,
     VerificationReport,
 )
@@ -27,7 +28,7 @@ from binas_deploy.conditions import Conditions
 from binas_deploy.data.base import Dataset
 from binas_deploy.devices import DeviceSpec, device_conditions, load_device_spec, open_device
 from binas_deploy.documents import timestamp
-from binas_deploy.errors import BinasError, DocumentError, MismatchError
+from binas_deploy.errors import BinasError, DocumentError, MismatchError, NoOutputsError
 from binas_deploy.measure import Subject
 from binas_deploy.model import OnnxModel
 from binas_deploy.progress import SILENT, Progress
@@ -53,7 +54,8 @@ def verify(
     """Run the bundle on its device, judge it, and write ``verification.json`` into it.
 
     ``device`` is by default the one that the bundle names, as the workspace or the tool describes it; either way with
-    the number of threads that the bundle was made for. Accuracy that cannot be measured is reported as such.
+    the number of threads that the bundle was made for. Accuracy that cannot be measured is reported as such, and so is
+    parity on a device that gives no outputs.
     ``seed`` orders the measuring.
 
     Raises:
@@ -74,7 +76,7 @@ def verify(
     _require_same_identity(bundle, manifest, conditions)
     with _subjects(opened, bundle, manifest, progress) as subjects:
         with subjects[0].open() as network:
-            parity = Parity.of(_outputs(network, inputs, manifest), outputs)
+            parity = _parity(network, inputs, outputs, manifest)
         latency = measure_latency(manifest, subjects, spec.timing_rule(), seed=seed, progress=progress)
         measured = _accuracy(manifest, subjects[0], latency, data, accuracy, progress)
     report = VerificationReport(
@@ -126,6 +128,13 @@ def _subjects(
     return open_subjects(device, models, precision=Precision(manifest.asked.precision), progress=progress)
 
 
+def _parity(network: Executable, inputs: Floats, outputs: Floats, manifest: Manifest) -> Parity | ParityNotMeasured:
+    try:
+        return Parity.of(_outputs(network, inputs, manifest), outputs)
+    except NoOutputsError as error:
+        return ParityNotMeasured(str(error))
+
+
 def _outputs(network: Executable, inputs: Floats, manifest: Manifest) -> Floats:
     return outputs_of(network, inputs, batch=manifest.asked.batch, classes=len(manifest.labels))
 
@@ -141,16 +150,19 @@ def _accuracy(
     if isinstance(images, AccuracyNotMeasured):
         return images
     made = manifest.preprocessing
-    with subject.open() as network, progress.task("accuracy on the test set", len(images.test)) as advance:
-        correct = count_correct(
-            network,
-            images.test,
-            mean=made.mean,
-            std=made.std,
-            batch=manifest.asked.batch,
-            classes=len(manifest.labels),
-            advance=advance,
-        )
+    try:
+        with subject.open() as network, progress.task("accuracy on the test set", len(images.test)) as advance:
+            correct = count_correct(
+                network,
+                images.test,
+                mean=made.mean,
+                std=made.std,
+                batch=manifest.asked.batch,
+                classes=len(manifest.labels),
+                advance=advance,
+            )
+    except NoOutputsError as error:
+        return AccuracyNotMeasured(str(error), asked=True)
     return Accuracy(correct, len(images.test), images.name, manifest.predicted.best_accuracy)
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from binas_deploy.adapters.base import SelfWarming
 from binas_deploy.bundle.latency import AnchorMedians, Latency
 from binas_deploy.bundle.manifest import Manifest
 from binas_deploy.measure import Measured, Subject, Timing, measure
@@ -36,14 +37,18 @@ class Plan:
     visits: int
 
 
-def plan(manifest: Manifest, wanted: Timing) -> Plan:
+def plan(manifest: Manifest, wanted: Timing, *, as_wanted: bool = False) -> Plan:
     """At least `LEAST_SAMPLES` of the network, in a few seconds where it is fast, by what the table says of speeds.
 
     A statistic far out, such as the p99, takes more.
 
-    ``wanted`` are the device's own settings: warm-up, the most samples a visit, and the target.
+    ``wanted`` are the device's own settings: warm-up, the most samples a visit, and the target. With ``as_wanted``
+    also its rounds and whole visits: where each is a process to start, the calls are not what takes time.
     """
     least = max(LEAST_SAMPLES, samples_needed(QUANTILES[manifest.asked.statistic]))
+    if as_wanted:
+        visits = math.ceil(least / (wanted.min_rounds * wanted.samples_per_visit))
+        return Plan(replace(wanted, period_ms=0.0), max(_LEAST_VISITS, visits))
     plans = [_plan(rounds, min(samples, wanted.samples_per_visit), wanted, least) for rounds, samples in _PLANS]
     return next((made for made in plans if _seconds(made, manifest) <= _AIM_SECONDS), plans[-1])
 
@@ -56,7 +61,8 @@ def measure_latency(
     Raises:
         DeviceError: the device fails.
     """
-    made = plan(manifest, wanted)
+    with subjects[0].open() as executable:
+        made = plan(manifest, wanted, as_wanted=isinstance(executable, SelfWarming))
     network = next(subject for subject in subjects if subject.key == NETWORK_KEY)
     # The same loaded network under further keys: it is visited several times a round, at random places.
     again = [replace(network, key=f"{NETWORK_KEY} {number}") for number in range(2, made.visits + 1)]

@@ -11,7 +11,7 @@ import pytest
 from binas_deploy.accuracy import AccuracyModel
 from binas_deploy.budget import Budget
 from binas_deploy.bundle.manifest import MODEL_NAME, VERIFICATION_NAME, DataSource, Manifest, load_vectors, save_vectors
-from binas_deploy.bundle.verification import Accuracy, AccuracyNotMeasured, Verdict, VerificationReport
+from binas_deploy.bundle.verification import Accuracy, AccuracyNotMeasured, Parity, Verdict, VerificationReport
 from binas_deploy.devices import DeviceSpec, TimingSpec, load_device_spec
 from binas_deploy.errors import DocumentError, MismatchError
 from binas_deploy.search_result import SearchResult
@@ -61,6 +61,7 @@ def within(bundle: Path, budget: str) -> None:
 
 def test_an_ample_budget_passes(bundle: Path, spec: DeviceSpec, tmp_path: Path) -> None:
     report = verify(bundle, device=spec, workspace=tmp_path, accuracy="never")
+    assert isinstance(report.parity, Parity)
     assert (report.parity.verdict, report.parity.vectors) == (Verdict.PASS, 6)
     assert (report.latency.verdict, report.verdict, report.exit_code) == (Verdict.PASS, Verdict.PASS, 0)
     assert not report.simulated

@@ -167,9 +167,21 @@ def test_an_option_that_the_adapter_does_not_know_is_refused() -> None:
         open_device(spec)
 
 
+def test_a_list_is_for_options_that_take_one() -> None:
+    spec = parse_device_spec(
+        GOOD.replace("simulated", "onnxruntime") + '[options]\nprovider = ["CPU"]\n', Path("d.toml")
+    )
+    with pytest.raises(
+        InputError, match=r"options\.provider: adapter 'onnxruntime' takes one value here, found a list"
+    ):
+        open_device(spec)
+    words = GOOD.replace("simulated", "command") + '[options]\ncommand = ["run", "{model}"]\nunit = "ms"\n'
+    assert parse_device_spec(words, Path("d.toml")).options["command"] == ["run", "{model}"]
+
+
 def test_an_unknown_adapter_says_what_there_is() -> None:
     spec = parse_device_spec(GOOD.replace("simulated", "magic"), Path("d.toml"))
-    with pytest.raises(InputError, match=r"unknown adapter 'magic'\. Known: onnxruntime"):
+    with pytest.raises(InputError, match=r"unknown adapter 'magic'\. Known: command, onnxruntime"):
         open_device(spec)
     usable, why = availability(spec)
     assert not usable
@@ -177,7 +189,7 @@ def test_an_unknown_adapter_says_what_there_is() -> None:
 
 
 def test_the_simulated_device_is_in_no_list() -> None:
-    assert registry.adapter_names() == ["onnxruntime", "openvino", "torch"]
+    assert registry.adapter_names() == ["command", "onnxruntime", "openvino", "replay", "torch"]
 
 
 def test_a_missing_extra_is_named_with_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:

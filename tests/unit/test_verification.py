@@ -28,6 +28,7 @@ from binas_deploy.bundle.verification import (
     AnchorMedians,
     Latency,
     Parity,
+    ParityNotMeasured,
     Verdict,
     VerificationReport,
 )
@@ -205,6 +206,7 @@ PARTS: dict[str, tuple[dict[str, Any], Verdict, int]] = {
     "not latency": ({"latency": latency(budget=1000)}, Verdict.FAIL, 1),
     "not accuracy": ({"accuracy": accuracy(correct=5_000)}, Verdict.FAIL, 1),
     "too close": ({"latency": latency(budget=490_000)}, Verdict.INCONCLUSIVE, 4),
+    "no outputs": ({"parity": ParityNotMeasured("it only times")}, Verdict.NOT_MEASURED, 4),
     "no images": ({"accuracy": AccuracyNotMeasured("no images", asked=True)}, Verdict.NOT_MEASURED, 4),
     "no accuracy asked": ({"accuracy": AccuracyNotMeasured("not asked", asked=False)}, Verdict.PASS, 0),
     "simulated": ({"simulated": True}, Verdict.INCONCLUSIVE, 4),
@@ -252,6 +254,7 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "an exit code": (lambda c: c.update(exit_code=0), "do not follow"),
     "a median": (lambda c: c["latency"].update(median=1000.0), "do not follow"),
     "a part's verdict": (lambda c: c["latency"].update(verdict="pass"), "do not follow"),
+    "a parity": (lambda c: c.update(parity={"verdict": "pass", "reason": ""}), "parity"),
     "a count": (lambda c: c["accuracy"].update(correct=99_999), "cannot be"),
     "a missing part": (lambda c: c.pop("parity"), "parity: Field required"),
     "a field of ours": (lambda c: c.update(remark=""), "remark"),
@@ -401,6 +404,7 @@ def test_no_vectors_fail_parity(bundle: Bundle, fake_spec: DeviceSpec) -> None:
     save_vectors(folder, inputs[:0], outputs[:0])
     restate(folder, manifest)
     report = run(folder, fake_spec, accuracy="never")
+    assert isinstance(report.parity, Parity)
     assert (report.parity.vectors, report.parity.verdict, report.exit_code) == (0, Verdict.FAIL, 1)
 
 
