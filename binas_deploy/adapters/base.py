@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +27,15 @@ class Precision(str, Enum):
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """Read from the machine. A difference in ``identity`` makes latencies incomparable, in ``context`` it warns."""
+    """Read from the machine. A difference in ``identity`` makes latencies incomparable, in ``context`` it warns.
+
+    ``advice``: what a person should do before measuring, each in a line with its command.
+    """
 
     identity: Mapping[str, str]
     context: Mapping[str, str]
     simulated: bool = False
+    advice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,4 +74,13 @@ class Device(Protocol):
 
     def load(self, program: Program) -> AbstractContextManager[Executable]:
         """Load for execution; leaving the context frees everything."""
+        ...
+
+
+@runtime_checkable
+class KeepsArtefacts(Protocol):
+    """A device whose programs come of more than the networks, such as of what was timed while they were built."""
+
+    def artefacts(self) -> Mapping[str, bytes]:
+        """Files to keep beside a table that was measured on it, by suffix."""
         ...
