@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from binas_deploy.adapters.base import Device
+from binas_deploy.adapters.base import Device, Precision
 from binas_deploy.adapters.tensorrt.device import TensorRtDevice, TensorRtRtxDevice
 from binas_deploy.testing.device_suite import DeviceSuite
 
 
 class TestTensorRt(DeviceSuite):
+    precisions = (Precision.FP16,)
+
     def make_device(self) -> Device:
         pytest.importorskip("tensorrt")
         pytest.importorskip("cuda.bindings.runtime")
@@ -17,6 +19,8 @@ class TestTensorRt(DeviceSuite):
 
 
 class TestTensorRtRtx(DeviceSuite):
+    precisions = (Precision.FP16,)
+
     def make_device(self) -> Device:
         pytest.importorskip("tensorrt_rtx")
         pytest.importorskip("cuda.bindings.runtime")

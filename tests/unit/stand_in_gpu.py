@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -41,17 +42,18 @@ class StandInCuda(ModuleType):
         self.live: Counter[str] = Counter()
         self.memory: dict[int, Any] = {}
         self.events: dict[int, int] = {}
-        self.capturing: list[Callable[[], object]] | None = None
+        self.here = threading.local()
         self.name, self.handles = b"NVIDIA Stand-in\0\0", itertools.count(1)
         for kind, names in {"malloc": ("cudaMalloc", "cudaMallocHost"), "free": ("cudaFree", "cudaFreeHost")}.items():
             for name in names:
                 setattr(self, name, getattr(self, f"_{kind}"))
 
     def enqueue(self, work: Callable[[], object]) -> None:
-        if self.capturing is None:
+        capturing: list[Callable[[], object]] | None = getattr(self.here, "capturing", None)
+        if capturing is None:
             work()
         else:
-            self.capturing.append(work)
+            capturing.append(work)
 
     def cudaGetDeviceProperties(self, index: int) -> tuple[Any, ...]:  # noqa: N802
         if index:
@@ -115,11 +117,11 @@ class StandInCuda(ModuleType):
         return 0, (self.events[end] - self.events[start]) / 1e6
 
     def cudaStreamBeginCapture(self, stream: int, mode: int) -> tuple[int]:  # noqa: N802
-        self.capturing = []
+        self.here.capturing = []
         return (0,)
 
     def cudaStreamEndCapture(self, stream: int) -> tuple[int, Any]:  # noqa: N802
-        graph, self.capturing = self.capturing, None
+        graph, self.here.capturing = self.here.capturing, None
         self.live["graph"] += 1
         return 0, graph
 

@@ -1,4 +1,4 @@
-"""The script for a GPU machine, as far as it goes in no time: what it carries, what it says without a device or time."""
+"""The script for a GPU machine, as far as it goes in no time: what it carries, what it says without device or time."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from binas_deploy.adapters import cuda
 from binas_deploy.adapters.base import Device, KeepsArtefacts, Precision, Program
 from binas_deploy.adapters.jetson import Jetson
 from binas_deploy.adapters.registry import ADAPTERS, missing_package
-from binas_deploy.adapters.tensorrt.device import TIMING_CACHE, Options, TensorRtDevice, TensorRtRtxDevice
+from binas_deploy.adapters.tensorrt.device import TIMING_CACHE, TensorRtDevice, TensorRtRtxDevice
+from binas_deploy.adapters.tensorrt.options import Options
 from binas_deploy.adapters.tensorrt.recipe import Place, Recipe, calibrates, engine_key, packed, unpacked
 from binas_deploy.conditions import BACK_TO_BACK, Conditions
 from binas_deploy.devices import load_device_spec, open_device
@@ -124,7 +126,7 @@ def test_without_tensorrt_it_is_explained() -> None:
 
 def test_without_cuda_bindings_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch)
-    monkeypatch.setitem(__import__("sys").modules, "cuda.bindings.runtime", None)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
     with pytest.raises(MissingExtraError, match=r"binas-deploy\[cuda\]"):
         cuda.runtime()
 
@@ -192,17 +194,26 @@ def test_a_board_states_its_power_mode_and_what_to_do(
         device.facts()
 
 
-class TestOnStandIns(DeviceSuite):
-    """The part of the exam that the stand-ins can sit: all but what takes their time or is about time."""
-
-    test_much_more_work_takes_longer = None  # type: ignore[assignment]
-
-    @pytest.fixture(autouse=True)
-    def gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.cuda = stand_in(monkeypatch)[1]
+class OnStandIns(DeviceSuite):
+    cycles = 20
 
     def make_device(self) -> Device:
         return TensorRtDevice(1)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "outputs_equal_the_reference",
+        "batches",
+        "runs_are_deterministic",
+        "samples_are_positive_integers",
+        "broken_models_are_refused",
+        "loading_leaks_nothing",
+    ],
+)
+def test_what_stand_ins_can_sit_of_the_exam(gpu: object, tmp_path: Path, part: str) -> None:
+    getattr(OnStandIns(), f"test_{part}")(tmp_path)
 
 
 @pytest.mark.parametrize("copies", [False, True])
@@ -260,6 +271,11 @@ def test_a_kept_timing_cache_is_begun_with(gpu: object, model: OnnxModel, tmp_pa
         device = TensorRtDevice(1, timing_cache=str(path))
         device.compile(model, precision=Precision.FP32, cache=tmp_path / str(len(content)))
         assert device.artefacts() == {TIMING_CACHE: expected}
+
+
+def test_a_timing_cache_that_is_not_there_is_refused(gpu: object, model: OnnxModel, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="options.timing_cache = 'nowhere': no such file"):
+        TensorRtDevice(1, timing_cache="nowhere").compile(model, precision=Precision.FP32, cache=tmp_path)
 
 
 def test_fp16_is_a_strongly_typed_network(

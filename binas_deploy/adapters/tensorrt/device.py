@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,7 +23,8 @@ from binas_deploy.adapters.registry import find_adapter, missing_package
 from binas_deploy.adapters.runtime import Runtime
 from binas_deploy.adapters.tensorrt.build import build, logger, prepared
 from binas_deploy.adapters.tensorrt.engine import EngineExecutable, Play, opened
-from binas_deploy.adapters.tensorrt.recipe import RTX, Place, Recipe, engine_key, packed, unpacked
+from binas_deploy.adapters.tensorrt.options import Options
+from binas_deploy.adapters.tensorrt.recipe import RTX, Place, engine_key, packed, unpacked
 from binas_deploy.documents import digest, write_atomic
 from binas_deploy.errors import DeviceError, InputError
 from binas_deploy.model import OnnxModel
@@ -32,45 +33,8 @@ if TYPE_CHECKING:
     import tensorrt as trt
 
 _PROVIDER: Final = "CUDA"
-_HIGHEST_LEVEL: Final = 5
 _HASH_DIGITS: Final = 16
 TIMING_CACHE: Final = "timing-cache"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a device file's ``[options]`` may say; see devices/gpu.toml and devices/jetson.toml.
-
-    Raises:
-        InputError: an optimization level TensorRT does not have, or a negative number.
-    """
-
-    gpu: int = 0
-    optimization_level: int = 3
-    tf32: bool = False
-    workspace_mib: int = 0
-    cuda_graph: bool = True
-    copies: bool = False
-    calibration: str = ""
-    timing_cache: str = ""
-    power_mode: str = ""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.optimization_level <= _HIGHEST_LEVEL:
-            raise InputError(
-                f"optimization_level = {self.optimization_level}: TensorRT has levels from 0 to {_HIGHEST_LEVEL}."
-            )
-        if self.gpu < 0 or self.workspace_mib < 0:
-            raise InputError(f"gpu = {self.gpu}, workspace_mib = {self.workspace_mib}: neither can be negative.")
-
-    def recipe(self, precision: Precision) -> Recipe:
-        """How engines are built."""
-        return Recipe(precision, self.optimization_level, self.tf32, self.workspace_mib, self.calibration)
-
-    def stated(self) -> dict[str, object]:
-        """All that a latency depends on."""
-        built = self.recipe(Precision.FP32).options()
-        return {**built, "cuda_graph": int(self.cuda_graph), "io": "pinned" if self.copies else "device"}
 
 
 class TensorRtDevice:
@@ -172,7 +136,7 @@ class TensorRtDevice:
             raise DeviceError(f"TensorRT has no room for model {program.model_sha256[:12]}: {messages.take()}.")
         # TensorRT for RTX captures by itself: it may load kernels at any call.
         play = Play(options.gpu, options.cuda_graph and self.runtime.package != RTX, options.copies)
-        with opened(package, engine, context, play, self._watch()) as executable:
+        with opened(package, engine, context, play, self._watch) as executable:
             keep()
             yield executable
 
@@ -196,7 +160,7 @@ class TensorRtDevice:
         return engine.create_execution_context(), lambda: None
 
     def _watch(self) -> Callable[[], None]:
-        """To be called after samples were taken: raises where the board throttled since the last call."""
+        """What to call once samples were taken: raises where the board throttled since this."""
         if not self._on_board:
             return lambda: None
         before = self._board.throttle_counts()
@@ -211,6 +175,8 @@ class TensorRtDevice:
         """The same, begun with the one that the options name where there is none yet."""
         path, given = self._timing_cache(folder), self._options.timing_cache
         if given and not path.exists():
+            if not Path(given).is_file():
+                raise InputError(f"options.timing_cache = {given!r}: no such file; one lies beside each table.")
             write_atomic(path, Path(given).read_bytes())
         return path
 

@@ -49,11 +49,11 @@ class EngineExecutable:
         outputs: Mapping[str, cuda.Buffer],
         launch: Callable[[], Any],
         events: tuple[Any, Any],
-        check: Callable[[], None],
+        watch: Callable[[], Callable[[], None]],
     ) -> None:
         self._play, self._stream = play, stream
         self._inputs, self._outputs = inputs, outputs
-        self._launch, self._events, self._check = launch, events, check
+        self._launch, self._events, self._watch = launch, events, watch
         self._bound: Feed | None = None
         self._open = True
 
@@ -80,6 +80,7 @@ class EngineExecutable:
         package, (start, end) = cuda.runtime(), self._events
         record, wait, elapsed = package.cudaEventRecord, package.cudaEventSynchronize, package.cudaEventElapsedTime
         launch, stream, taken = self._launch, self._stream, []
+        require_unthrottled = self._watch()
         for _ in range(count):
             record(start, stream)
             status = launch()
@@ -88,7 +89,7 @@ class EngineExecutable:
             cuda.require(status, "launch")
             cuda.require(wait(end)[0], "cudaEventSynchronize")
             taken.append(elapsed(start, end)[1])
-        self._check()
+        require_unthrottled()
         return np.maximum(1, np.rint(np.array(taken) * 1e6)).astype(np.int64)
 
     def _bind(self, feed: Feed) -> None:
@@ -113,9 +114,12 @@ def opened(
     engine: trt.ICudaEngine,
     context: trt.IExecutionContext,
     play: Play,
-    check: Callable[[], None],
+    watch: Callable[[], Callable[[], None]],
 ) -> Iterator[EngineExecutable]:
-    """The engine ready to be called in ``context``; leaving frees all that was made for it."""
+    """The engine ready to be called in ``context``; leaving frees all that was made for it.
+
+    ``watch`` is called before samples are taken, and what it gives afterwards, to refuse them.
+    """
     with ExitStack() as stack:
         stream = stack.enter_context(cuda.owned("cudaStreamCreate", "cudaStreamDestroy"))
         inputs, outputs = _buffers(package, engine, context, stack)
@@ -132,7 +136,7 @@ def opened(
                 return replay(graph, stream)[0]
 
         start, end = (stack.enter_context(cuda.owned("cudaEventCreate", "cudaEventDestroy")) for _ in range(2))
-        executable = EngineExecutable(play, stream, inputs, outputs, launch, (start, end), check)
+        executable = EngineExecutable(play, stream, inputs, outputs, launch, (start, end), watch)
         stack.callback(executable.close)
         yield executable
 
