@@ -31,7 +31,10 @@ class _Strict(BaseModel):
 
 
 class TimingSpec(_Strict):
-    """The file's ``[timing]``; see `Timing` for what each means. ``networks``: whole ones that a table rests on."""
+    """The file's ``[timing]``; see `Timing` for what each means. ``networks``: whole ones that a table rests on.
+
+    ``pieces``: whether each is measured alone too; where compiling takes long, networks alone tell more per second.
+    """
 
     warmup_ms: Annotated[float, Field(ge=0, le=60_000)] = _DEFAULTS.warmup_ms
     samples_per_visit: Annotated[int, Field(ge=1, le=10_000)] = _DEFAULTS.samples_per_visit
@@ -42,6 +45,7 @@ class TimingSpec(_Strict):
     target_interval_percent: Annotated[float, Field(gt=0, le=100)] = _DEFAULTS.target_interval_percent
     period_ms: Annotated[float, Field(ge=0, le=3_600_000)] = _DEFAULTS.period_ms
     networks: Annotated[int, Field(ge=3, le=10_000)] = 64
+    pieces: bool = True
 
     @model_validator(mode="after")
     def _ordered(self) -> TimingSpec:
@@ -122,7 +126,7 @@ class DeviceSpec(_Strict):
 
     def timing_rule(self) -> Timing:
         """The file's ``[timing]`` as the measuring core takes it."""
-        return Timing(**self.timing.model_dump(exclude={"networks"}))
+        return Timing(**self.timing.model_dump(exclude={"networks", "pieces"}))
 
 
 def device_files(workspace: Path | None = None) -> dict[str, Path]:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +31,13 @@ class DeviceFacts:
 
     ``simulated``: no clock measures, since latencies are computed or were recorded before. All that is made of them is
     marked.
+    ``advice``: what a person should do before measuring, each in a line with its command.
     """
 
     identity: Mapping[str, str]
     context: Mapping[str, str]
     simulated: bool = False
+    advice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,4 +84,13 @@ class Device(Protocol):
 
     def load(self, program: Program) -> AbstractContextManager[Executable]:
         """Load for execution; leaving the context frees everything."""
+        ...
+
+
+@runtime_checkable
+class KeepsArtefacts(Protocol):
+    """A device whose programs come of more than the networks, such as of what was timed while they were built."""
+
+    def artefacts(self) -> Mapping[str, bytes]:
+        """Files to keep beside a table that was measured on it, by suffix."""
         ...

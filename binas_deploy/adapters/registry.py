@@ -23,18 +23,34 @@ Factory = Callable[..., Device]
 
 @dataclass(frozen=True)
 class Adapter:
-    """``target`` is ``module:Class``; it works when ``package`` is installed, which ``extra`` brings ('' : none)."""
+    """``target`` is ``module:Class``; it works when ``package`` is installed, which ``extra`` brings ('' : none).
+
+    Where no extra can bring the package, ``advice`` says what does; ``also`` is a second one, which ``extra`` brings.
+    """
 
     target: str
     package: str
     extra: str = ""
+    advice: str = ""
+    also: str = ""
 
 
+_TENSORRT: Final = (
+    "It is NVIDIA's own: on a Jetson it comes with JetPack (make the virtual environment with --system-site-packages), "
+    "elsewhere 'pip install tensorrt-cu13' (or -cu12) brings it."
+)
+_RTX: Final = "Its wheel is in the 'python' folder of NVIDIA's TensorRT for RTX SDK."
 ADAPTERS: Final[dict[str, Adapter]] = {
     "command": Adapter("binas_deploy.adapters.command.device:CommandDevice", "binas_deploy"),
     "onnxruntime": Adapter("binas_deploy.adapters.onnxruntime:OnnxRuntimeDevice", "onnxruntime", "cpu"),
     "openvino": Adapter("binas_deploy.adapters.openvino:OpenVinoDevice", "openvino", "openvino"),
     "replay": Adapter("binas_deploy.adapters.replay:ReplayDevice", "binas_deploy"),
+    "tensorrt": Adapter(
+        "binas_deploy.adapters.tensorrt.device:TensorRtDevice", "tensorrt", "cuda", _TENSORRT, "cuda.bindings"
+    ),
+    "tensorrt_rtx": Adapter(
+        "binas_deploy.adapters.tensorrt.device:TensorRtRtxDevice", "tensorrt_rtx", "cuda", _RTX, "cuda.bindings"
+    ),
     "torch": Adapter("binas_deploy.adapters.torch.device:TorchDevice", "torch", "torch"),
 }
 
@@ -61,11 +77,14 @@ def find_adapter(name: str) -> Adapter:
 
 def missing_package(adapter: Adapter) -> MissingExtraError | DeviceError | None:
     """Why the adapter cannot work here, None when its package is installed. Nothing heavy is imported."""
-    if importlib.util.find_spec(adapter.package) is not None:
-        return None
-    if adapter.extra:
-        return MissingExtraError(adapter.package, adapter.extra, "This device")
-    return DeviceError(f"the adapter {adapter.target} needs the package '{adapter.package}', which is not installed.")
+    if not _installed(adapter.package):
+        if adapter.extra and not adapter.advice:
+            return MissingExtraError(adapter.package, adapter.extra, "This device")
+        needed = f"the adapter {adapter.target} needs the package '{adapter.package}', which is not installed."
+        return DeviceError(f"{needed} {adapter.advice}".rstrip())
+    if adapter.also and not _installed(adapter.also):
+        return MissingExtraError(adapter.also, adapter.extra, "This device")
+    return None
 
 
 def make_device(name: str, threads: int, options: Mapping[str, Any]) -> Device:
@@ -81,6 +100,13 @@ def make_device(name: str, threads: int, options: Mapping[str, Any]) -> Device:
     factory = _factory(adapter)
     _check_options(name, factory, options)
     return factory(threads, **options)
+
+
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # the package that it would be in
+        return False
 
 
 def _factory(adapter: Adapter) -> Factory:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from binas_deploy.adapters.base import Device, DeviceFacts
 from binas_deploy.block import Piece
+from binas_deploy.columns import Columns
 from binas_deploy.conditions import Conditions
 from binas_deploy.devices import DeviceSpec
 from binas_deploy.documents import timestamp
@@ -29,14 +30,26 @@ from binas_deploy.steps.journal import Journal, JournalHeader, open_journal
 from binas_deploy.steps.networks import Network, middle_network
 from binas_deploy.steps.subjects import network_key, network_model, piece_model
 from binas_deploy.table import Anchor, LatencyTable, MeasuringRun, measured_pieces
+from binas_deploy.table.terms import Source, work_sources
 
 PROGRESS_STEPS: Final = 1000
-_MAY_CHANGE: Final = ("clock_mhz", "temperature_c", "throttle_count", "load_average")
+_MAY_CHANGE: Final = (
+    "clock_mhz",
+    "gpu_clock_mhz",
+    "load_average",
+    "temperature_c",
+    "temperatures_c",
+    "throttle_count",
+    "timing_cache",
+)
 
 
 @dataclass(frozen=True)
 class Job:
-    """Whom and what one profile measures. With ``sources``, tables of other devices, no piece is measured."""
+    """Whom and what one profile measures.
+
+    With ``sources``, tables of other devices, and where the device's file says so, no piece is measured.
+    """
 
     space: SearchSpace
     spec: DeviceSpec
@@ -49,7 +62,14 @@ class Job:
     @property
     def pieces(self) -> tuple[Piece, ...]:
         """To be measured alone."""
-        return () if self.sources else measured_pieces(self.space)
+        return measured_pieces(self.space) if self.spec.timing.pieces and not self.sources else ()
+
+    @property
+    def costs(self) -> tuple[Source, ...]:
+        """What decisions cost by other accounts than pieces: the sources', or where there is nothing else, work."""
+        return tuple(table.source for table in self.sources) or (
+            () if self.pieces else work_sources(Columns(self.space))
+        )
 
     @property
     def in_rhythm(self) -> bool:
@@ -169,7 +189,7 @@ def table_of(alone: Finished | None, whole: Finished) -> LatencyTable:
         runs=[*(alone.runs() if alone is not None and apart else []), *whole.runs(first)],
         pieces={piece.key: alone.measurement(piece.key) for piece in alone.campaign.pieces} if alone else {},
         anchors=anchors,
-        sources=[table.source for table in job.sources],
+        sources=job.costs,
         simulated=job.facts.simulated,
     )
 

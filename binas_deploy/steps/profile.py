@@ -14,14 +14,16 @@ from typing import Final
 
 import numpy as np
 
-from binas_deploy.adapters.base import Precision
+from binas_deploy.adapters.base import Device, KeepsArtefacts, Precision
 from binas_deploy.devices import DeviceSpec, device_conditions, open_device
+from binas_deploy.documents import write_atomic
 from binas_deploy.energy import EnergySensor
 from binas_deploy.errors import DocumentError, MismatchError, NotMeasuredError
 from binas_deploy.measure import Subject
 from binas_deploy.model import OnnxModel
 from binas_deploy.progress import SILENT, Progress
 from binas_deploy.quality import noise_findings
+from binas_deploy.resources import piece_form
 from binas_deploy.shipped import shipped_accuracy
 from binas_deploy.space import SearchSpace
 from binas_deploy.steps.campaign import Campaign, Finished, Job, table_of
@@ -80,6 +82,8 @@ def profile(
         source.require_space(space, f"the latency table of device '{source.device}'")
     device = open_device(asked)
     facts = device.facts()
+    for line in facts.advice:
+        progress.note(line)
     conditions = device_conditions(asked, facts)
     path = workspace_table(workspace, asked, space, conditions)
     job = Job(space, asked, device, facts, conditions, seed, tuple(sources))
@@ -118,13 +122,21 @@ def _measured_table(job: Job, path: Path, progress: Progress) -> LatencyTable:
             precision = Precision(job.spec.precision)
             return stack.enter_context(open_subjects(job.device, models, precision=precision, progress=progress))
 
-        measure_all = _networks_alone if job.sources else _pieces_and_networks
+        measure_all = _pieces_and_networks if job.pieces else _networks_alone
         table, campaigns = measure_all(job, path, loaded, progress)
     table.save(path)
+    _keep_artefacts(job.device, path)
     for campaign in campaigns:
         campaign.journal.remove()
     _note_quality(campaigns[-1], progress)
     return table
+
+
+def _keep_artefacts(device: Device, path: Path) -> None:
+    """Beside the table, under its name: what its programs were made with (a timing cache, say)."""
+    if isinstance(device, KeepsArtefacts):
+        for suffix, content in device.artefacts().items():
+            write_atomic(path.with_suffix(f".{suffix}"), content)
 
 
 def _networks_alone(job: Job, path: Path, loaded: _Load, progress: Progress) -> tuple[LatencyTable, list[Finished]]:
@@ -149,11 +161,12 @@ def _pieces_and_networks(
 
 
 def _by_sources(job: Job) -> tuple[Network, ...]:
-    """The two ends, and random and searched networks by what the first source says."""
+    """The two ends, and random and searched networks by what the first source says, or their work without one."""
     count = job.spec.timing.networks
     ends = scouting_networks(job.space, job.seed, 2)
     taken = [network.arch for network in ends]
-    cost, accuracy = job.sources[0].cost_form(), shipped_accuracy(job.space)
+    cost = job.sources[0].cost_form() if job.sources else piece_form(job.space, lambda piece: piece.macs)
+    accuracy = shipped_accuracy(job.space)
     more = further_networks(job.space, cost, accuracy, taken=taken, count=count - len(ends), seed=job.seed)
     return (*ends, *more)
 

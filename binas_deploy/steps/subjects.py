@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +32,10 @@ __all__ = [
 _MEMORY_PER_BYTE: Final = 4
 """A loaded model takes its weights, as read and as packed for the kernels, and room for activations."""
 _SHARE_OF_MEMORY: Final = 0.5
+_FIRST: Final = 4
+"""By so many compiled ones the time for all is estimated."""
+_LONG_S: Final = 60.0
+"""What a person should be told of."""
 
 
 def anchor_models(table: LatencyTable) -> dict[str, OnnxModel]:
@@ -62,10 +67,12 @@ def open_subjects(
 
         # Runtimes optimise a network on one thread: half a second each by OpenVINO, for some hundred of them.
         with ThreadPoolExecutor(usable_cpus()) as pool, progress.task("compiling", len(models)) as advance:
-            subjects = []
+            subjects, begin = [], time.monotonic()
             for opened in pool.map(subject, models):
                 subjects.append(opened)
                 advance(1)
+                if len(subjects) == _FIRST:
+                    _note_cost(len(models), time.monotonic() - begin, progress)
         yield subjects
 
 
@@ -75,6 +82,16 @@ def anchor_subjects(table: LatencyTable, device: Device) -> Iterator[list[Subjec
     precision = Precision(table.conditions.identity["precision"])
     with open_subjects(device, anchor_models(table), precision=precision) as subjects:
         yield subjects
+
+
+def _note_cost(count: int, first_s: float, progress: Progress) -> None:
+    """Where compiling takes minutes, say so as soon as it can be known."""
+    seconds = first_s * count / _FIRST
+    if seconds >= _LONG_S:
+        progress.note(
+            f"compiling {count} networks and pieces will take about {seconds / 60:.0f} min, by the first {_FIRST}. "
+            "What is compiled stays in the cache where the runtime allows it: after a stop, the same command goes on."
+        )
 
 
 def _opener(

@@ -64,7 +64,7 @@ def test_the_built_in_file_documents_every_key() -> None:
 def test_a_workspace_goes_before_the_built_in(workspace: Path) -> None:
     (workspace / "devices" / "cpu.toml").write_text(GOOD.replace("mine", "cpu"), encoding="utf-8")
     assert load_device_spec("cpu", workspace).adapter == "simulated"
-    assert set(device_files(workspace)) == {"cpu", "intel", "mine", "torch"}
+    assert set(device_files(workspace)) >= {"cpu", "intel", "mine"}
     assert load_device_spec("mine", workspace).threads == 2
 
 
@@ -74,8 +74,8 @@ def test_a_file_is_found_by_path(workspace: Path) -> None:
 
 
 def test_an_unknown_name_says_what_there_is(workspace: Path) -> None:
-    with pytest.raises(InputError, match=r"unknown device 'jetson'. Known: cpu, intel, mine, torch; or give the path"):
-        load_device_spec("jetson", workspace)
+    with pytest.raises(InputError, match=r"unknown device 'toaster'. Known: cpu, .*intel, .*mine.*; or give the path"):
+        load_device_spec("toaster", workspace)
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
@@ -189,7 +189,8 @@ def test_an_unknown_adapter_says_what_there_is() -> None:
 
 
 def test_the_simulated_device_is_in_no_list() -> None:
-    assert registry.adapter_names() == ["command", "onnxruntime", "openvino", "replay", "torch"]
+    assert {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "torch"} <= set(registry.adapter_names())
+    assert "simulated" not in registry.adapter_names()
 
 
 def test_a_missing_extra_is_named_with_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
