@@ -1,7 +1,8 @@
 """Which adapters there are. One row for each built-in; other packages add theirs as entry points.
 
 A package registers ``name = "module:Class"`` in the entry-point group `ENTRY_POINTS`. The class is called as
-``Class(threads, **options)`` with the device file's threads and its ``[options]`` as keyword arguments.
+``Class(threads, **options)`` with the device file's threads and its ``[options]`` as keyword arguments; a class with a
+parameter ``precision`` is given the file's as well.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from binas_deploy.errors import DeviceError, InputError, MissingExtraError
 
 ENTRY_POINTS: Final = "binas_deploy.devices"
 Factory = Callable[..., Device]
+_PRECISION: Final = "precision"
+"""The one parameter of a device that is no option of its file: the file has it beside them."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,11 @@ def missing_package(adapter: Adapter) -> MissingExtraError | DeviceError | None:
     return DeviceError(f"the adapter {adapter.target} needs the package '{adapter.package}', which is not installed.")
 
 
-def make_device(name: str, threads: int, options: Mapping[str, Any]) -> Device:
+def make_device(name: str, threads: int, options: Mapping[str, Any], precision: str = "fp32") -> Device:
     """A device by the adapter's name. No hardware is touched.
 
     Raises:
-        InputError: no such adapter, or it does not take these options.
+        InputError: no such adapter, or it does not take these options or this precision.
         MissingExtraError, DeviceError: its package is absent.
     """
     adapter = find_adapter(name)
@@ -77,7 +80,19 @@ def make_device(name: str, threads: int, options: Mapping[str, Any]) -> Device:
         raise fault
     factory = _factory(adapter)
     _check_options(name, factory, options)
-    return factory(threads, **options)
+    stated = {_PRECISION: precision} if _PRECISION in inspect.signature(factory).parameters else {}
+    return factory(threads, **options, **stated)
+
+
+def package_version(adapter: Adapter) -> str:
+    """Of the adapter's package by its metadata, 'built in' for our own, '' where it is not installed."""
+    top = adapter.package.partition(".")[0]
+    if missing_package(adapter) is not None:
+        return ""
+    if top == __name__.partition(".")[0]:
+        return "built in"
+    found = importlib.metadata.packages_distributions().get(top, [])
+    return ", ".join(sorted({f"{name} {importlib.metadata.version(name)}" for name in found})) or "unknown version"
 
 
 def _factory(adapter: Adapter) -> Factory:
@@ -89,7 +104,9 @@ def _factory(adapter: Adapter) -> Factory:
 
 
 def _check_options(name: str, factory: Factory, options: Mapping[str, Any]) -> None:
-    parameters = list(inspect.signature(factory).parameters.values())[1:]
+    _, *taken = inspect.signature(factory).parameters.values()
+    parameters = [parameter for parameter in taken if parameter.name != _PRECISION]
+    _check_tables(name, parameters, options)
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return
     known = [parameter.name for parameter in parameters]
@@ -97,6 +114,16 @@ def _check_options(name: str, factory: Factory, options: Mapping[str, Any]) -> N
     if unknown:
         allowed = ", ".join(known) or "no options at all"
         raise InputError(f"options.{unknown[0]}: adapter '{name}' does not know it. Allowed: {allowed}.")
+
+
+def _check_tables(name: str, parameters: list[inspect.Parameter], options: Mapping[str, Any]) -> None:
+    """A table is for parameters that are annotated as a ``Mapping``, and nothing else is."""
+    tables = {parameter.name for parameter in parameters if "Mapping" in str(parameter.annotation)}
+    single = {parameter.name for parameter in parameters} - tables
+    for option, value in options.items():
+        if option in (single if isinstance(value, Mapping) else tables):
+            wanted = "one value" if option in single else f"a table, [options.{option}]"
+            raise InputError(f"options.{option}: adapter '{name}' takes {wanted}, found {value!r}.")
 
 
 def _registered() -> dict[str, Adapter]:
