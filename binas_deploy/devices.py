@@ -21,8 +21,10 @@ from binas_deploy.toml_files import parse_toml, read_toml_text
 from binas_deploy.workspace import builtin_folder
 
 DEVICE_VERSION: Final = 1
-_OptionValue = bool | int | float | str | list[str]
-"""A list is a command's words, or the like; adapters take one only where they say so (`registry`)."""
+_OptionValue = bool | int | float | str
+_Option = _OptionValue | list[str] | dict[str, _OptionValue]
+"""A list is a command's words, or the like; a table within ``[options]`` holds what is handed on by name, such as a
+provider's own options. Adapters take either only where they say so (`registry`)."""
 _DEFAULTS: Final = Timing()
 
 
@@ -65,7 +67,7 @@ class DeviceSpec(_Strict):
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     batch: Annotated[int, Field(ge=1, le=65_536)] = 1
-    options: dict[str, _OptionValue] = Field(default_factory=dict)
+    options: dict[str, _Option] = Field(default_factory=dict)
     timing: TimingSpec = TimingSpec()
 
     @field_validator("name")
@@ -177,16 +179,19 @@ def open_device(spec: DeviceSpec, threads: int | None = None) -> Device:
         MissingExtraError, DeviceError: the adapter's package is absent.
     """
     asked = spec.with_threads(threads)
-    return make_device(asked.adapter, asked.threads, asked.options)
+    return make_device(asked.adapter, asked.threads, asked.options, asked.precision)
 
 
 def availability(spec: DeviceSpec) -> tuple[bool, str]:
-    """Whether the device can be opened here, and why (not). Decided without importing its runtime."""
+    """Whether what the device needs is installed here, and why (not). Decided without importing its runtime.
+
+    Whether it *works* only an inference tells: `steps.try_device`.
+    """
     try:
         fault = missing_package(find_adapter(spec.adapter))
     except InputError as error:
         return False, str(error)
-    return (True, "ready") if fault is None else (False, str(fault))
+    return (True, "installed") if fault is None else (False, str(fault))
 
 
 def device_conditions(spec: DeviceSpec, facts: DeviceFacts) -> Conditions:

@@ -154,6 +154,9 @@ def noise_findings(summary: Mapping[str, str]) -> tuple[str, ...] | None:
         f"the speed drifted by {100 * (trend - 1):+.0f} %" if abs(trend - 1) > DRIFT else "",
         *_changed_findings(summary),
         f"the clock's steps of {step:.0f} ns are coarse" if step and least and step > COARSE * least else "",
+        f"it may have run on cores of different speed ({cores}): confine it to one kind, as with taskset --cpu-list"
+        if (cores := summary.get("mixed_cores"))
+        else "",
     ]
     return tuple(text for text in found if text)
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from binas_deploy.adapters import intel
 from binas_deploy.errors import InputError
 from binas_deploy.kernel_files import text_of
 
@@ -28,7 +29,7 @@ def cpu_model() -> str:
     of many generations all call theirs 'Intel(R) Xeon(R) Processor'.
     """
     if sys.platform == "darwin":
-        return _output_of("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
+        return output_of("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
     named = " ".join(filter(None, (_cpuinfo("model name") or _cpuinfo("Model"), _x86_numbers())))
     # ARM Linux names no model: the board and the core's part number tell the machine apart.
     board, part = text_of(_BOARD), _cpuinfo("CPU part")
@@ -58,11 +59,11 @@ def require_threads(threads: int) -> None:
 def affinity() -> str:
     """'all', or the logical CPUs that this process is confined to, such as '0-3,6'."""
     allowed = _allowed()
-    return "all" if not allowed or len(allowed) == os.cpu_count() else _ranges(sorted(allowed))
+    return "all" if not allowed or len(allowed) == os.cpu_count() else intel.cpu_ranges(allowed)
 
 
 def host_context() -> dict[str, str]:
-    """System, clock, governor, load and limits; what cannot be read is left out."""
+    """System, clock, governor, load, limits and kinds of cores; what cannot be read is left out."""
     found = {
         "os": f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),
@@ -74,8 +75,17 @@ def host_context() -> dict[str, str]:
         "throttle_count": _throttle_count(),
         "cpu_limit": text_of(_CGROUP_LIMIT),
         "load_average": _load_average(),
+        **intel.core_context(_allowed()),
     }
     return {key: value for key, value in found.items() if value}
+
+
+def output_of(*command: str) -> str:
+    """What a program prints; '' where there is none or it fails."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=True)
+        return done.stdout.strip()
+    return ""
 
 
 def _x86_numbers() -> str:
@@ -85,12 +95,6 @@ def _x86_numbers() -> str:
 
 def _allowed() -> set[int]:
     return os.sched_getaffinity(0) if sys.platform == "linux" else set()
-
-
-def _ranges(cpus: list[int]) -> str:
-    starts = [cpu for cpu in cpus if cpu - 1 not in cpus]
-    ends = [cpu for cpu in cpus if cpu + 1 not in cpus]
-    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in zip(starts, ends, strict=True))
 
 
 def _clock_mhz() -> str:
@@ -118,11 +122,4 @@ def _cpuinfo(field: str) -> str:
         name, _, value = line.partition(":")
         if name.strip() == field:
             return value.strip()
-    return ""
-
-
-def _output_of(*command: str) -> str:
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=True)
-        return done.stdout.strip()
     return ""

@@ -1,7 +1,8 @@
-"""OpenVINO on an Intel CPU (other targets by their name).
+"""OpenVINO on an Intel CPU, GPU or NPU.
 
-The package is imported when something is loaded, not before. ONNX is read as it is, and compiled while loading. A call
-is timed with its input bound beforehand and its outputs shared: Python's copies are not the device's.
+The package is imported when something is loaded, or where it has to be asked what is there. ONNX is read as it is, and
+compiled while loading. A call is timed with its input bound beforehand and its outputs shared: Python's copies are not
+the device's. Only single targets are taken: AUTO, HETERO and MULTI would share a network out in silence.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from binas_deploy.adapters import host
+from binas_deploy.adapters import host, intel
 from binas_deploy.adapters.base import DeviceFacts, Feed, Precision, Program
+from binas_deploy.adapters.openvino_settings import OpenVinoSettings
 from binas_deploy.adapters.runtime import Runtime, brief
-from binas_deploy.errors import DeviceError, InputError
+from binas_deploy.errors import DeviceError
 from binas_deploy.model import OnnxModel
 
 RUNTIME: Final = Runtime(
@@ -29,25 +31,37 @@ RUNTIME: Final = Runtime(
     extra="openvino",
     purpose="Running networks by OpenVINO",
 )
-_HINTS: Final = ("LATENCY", "THROUGHPUT")
+_BEST: Final = "best"
+_DRIVER: Final = ("NPU_DRIVER_VERSION", "NPU_COMPILER_VERSION", "GPU_UARCH_VERSION", "GPU_EXECUTION_UNITS_COUNT")
 
 
 class OpenVinoDevice:
-    """``threads`` compute threads on ``target`` ('CPU', 'GPU', 'NPU'), with a performance ``hint`` and ``streams``.
+    """``threads`` compute threads on ``target``, in ``precision``.
+
+    ``target`` is 'CPU', 'GPU', 'GPU.1', 'NPU', or 'best': a GPU where OpenVINO finds one (a discrete one first), else
+    the CPU. ``hint``, ``streams`` and ``inference_precision`` are as `OpenVinoSettings` has them. ``model_cache`` keeps
+    what is compiled: loading is quicker the second time.
 
     Raises:
-        InputError: no threads or streams, or an unknown hint.
+        InputError: a setting that makes no sense.
     """
 
-    def __init__(self, threads: int, *, target: str = "CPU", hint: str = "LATENCY", streams: int = 1) -> None:
-        if threads < 1 or streams < 1:
-            raise InputError(f"threads = {threads}, streams = {streams}: a device runs at least 1 of each.")
-        if hint not in _HINTS:
-            raise InputError(f"hint = {hint!r}: OpenVINO has {' and '.join(_HINTS)}.")
-        self._threads = threads
+    def __init__(
+        self,
+        threads: int,
+        *,
+        target: str = "CPU",
+        hint: str = "LATENCY",
+        streams: int = 1,
+        inference_precision: str = "",
+        model_cache: bool = False,
+        precision: str = "fp32",
+    ) -> None:
         self._target = target
-        self._hint = hint
-        self._streams = streams
+        self._settings = OpenVinoSettings(
+            threads, target, hint, streams, inference_precision, model_cache, Precision(precision)
+        )
+        self._cache: Path | None = None
         self._core: Any = None
 
     def facts(self) -> DeviceFacts:
@@ -55,26 +69,31 @@ class OpenVinoDevice:
 
         Raises:
             MissingExtraError: openvino is not installed.
-            InputError: more threads than this process may use.
+            InputError: more threads than this process may use, or a precision that the target does not have.
             DeviceError: the target is not there.
         """
         version = RUNTIME.version()
-        host.require_threads(self._threads)
-        return RUNTIME.facts(
+        host.require_threads(self._settings.threads)
+        target = self._resolved()
+        model = self._model(target)  # first: a plug-in tells its numbers where there is no such device too
+        self._require_precision(target)
+        facts = RUNTIME.facts(
             version,
-            device_model=self._model(),
-            provider=self._target,
-            options={"hint": self._hint, "precision": "f32", "streams": self._streams},
-            threads=self._threads,
+            device_model=model,
+            provider=target,
+            options=self._settings.facts(),
+            threads=self._settings.threads,
         )
+        return DeviceFacts(facts.identity, {**facts.context, **intel.accelerator_context(), **self._drivers(target)})
 
     def compile(self, model: OnnxModel, *, precision: Precision, cache: Path) -> Program:
         """The model as it is: OpenVINO compiles it while loading.
 
         Raises:
-            InputError: a precision other than fp32.
+            InputError: another precision than the device was opened for.
         """
-        RUNTIME.require_fp32(precision)
+        RUNTIME.require_precision(precision, self._settings.precision)
+        self._cache = cache
         return Program(model.sha256, model.payload)
 
     @contextmanager
@@ -83,31 +102,55 @@ class OpenVinoDevice:
 
         Raises:
             MissingExtraError: openvino is not installed.
-            DeviceError: OpenVINO refuses the model or the target.
+            InputError: the target does not have the precision.
+            DeviceError: OpenVINO refuses the model or the target, or computes otherwise than it was told.
         """
-        package, core = RUNTIME.imported(), self._opened()
+        package, core, target = RUNTIME.imported(), self._opened(), self._resolved()
+        self._require_precision(target)
         with RUNTIME.loading(program):
-            compiled = core.compile_model(core.read_model(io.BytesIO(program.payload)), self._target, self._settings())
+            model = core.read_model(io.BytesIO(program.payload))
+            compiled = core.compile_model(model, target, self._properties(target))
+            self._settings.require_kept(compiled, target)
             request = compiled.create_infer_request()
         with closing(_Request(package, compiled, request)) as opened:
             yield opened
 
-    def _settings(self) -> dict[str, str]:
-        settings = {"PERFORMANCE_HINT": self._hint, "INFERENCE_PRECISION_HINT": "f32"}
-        if self._target == "CPU":
-            settings |= {"INFERENCE_NUM_THREADS": str(self._threads), "NUM_STREAMS": str(self._streams)}
-        return settings
+    def _properties(self, target: str) -> dict[str, str]:
+        properties = self._settings.properties(target)
+        if not self._settings.model_cache or self._cache is None:
+            return properties
+        made_by = {"openvino": RUNTIME.imported().__version__, "model": self._model(target), **self._drivers(target)}
+        return properties | {"CACHE_DIR": str(self._settings.cache_folder(self._cache, target, made_by))}
 
-    def _model(self) -> str:
-        if self._target == "CPU":
-            return host.cpu_model()
+    def _resolved(self) -> str:
+        """The target that 'best' stands for here."""
+        if self._target != _BEST:
+            return self._target
+        core = self._opened()
+        found = [name for name in core.available_devices if name.startswith("GPU")]
+        discrete = [name for name in found if "DISCRETE" in str(core.get_property(name, "DEVICE_TYPE")).upper()]
+        return next(iter([*discrete, *found]), "CPU")
+
+    def _model(self, target: str) -> str:
+        return host.cpu_model() if target == "CPU" else str(self._property(target, "FULL_DEVICE_NAME"))
+
+    def _drivers(self, target: str) -> dict[str, str]:
+        """What OpenVINO tells of an accelerator's driver."""
+        if target == "CPU":
+            return {}
+        known = self._property(target, "SUPPORTED_PROPERTIES")
+        return {name.lower(): str(self._property(target, name)) for name in _DRIVER if name in known}
+
+    def _require_precision(self, target: str) -> None:
+        if target != "CPU" or self._settings.arithmetic != "f32":  # every CPU has that
+            self._settings.require_had(target, list(self._property(target, "OPTIMIZATION_CAPABILITIES")))
+
+    def _property(self, target: str, name: str) -> Any:
         try:
-            return str(self._opened().get_property(self._target, "FULL_DEVICE_NAME"))
+            return self._opened().get_property(target, name)
         except Exception as error:
             there = ", ".join(self._opened().available_devices)
-            raise DeviceError(
-                f"OpenVINO has no device '{self._target}' here (there: {there}): {brief(error)}"
-            ) from error
+            raise DeviceError(f"OpenVINO has no device '{target}' here (there: {there}): {brief(error)}") from error
 
     def _opened(self) -> Any:
         if self._core is None:

@@ -1,7 +1,8 @@
 """Which adapters there are. One row for each built-in; other packages add theirs as entry points.
 
 A package registers ``name = "module:Class"`` in the entry-point group `ENTRY_POINTS`. The class is called as
-``Class(threads, **options)`` with the device file's threads and its ``[options]`` as keyword arguments.
+``Class(threads, **options)`` with the device file's threads and its ``[options]`` as keyword arguments; a class with a
+parameter ``precision`` is given the file's as well.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from binas_deploy.errors import DeviceError, InputError, MissingExtraError
 
 ENTRY_POINTS: Final = "binas_deploy.devices"
 Factory = Callable[..., Device]
+_PRECISION: Final = "precision"
+"""The one parameter of a device that is no option of its file: the file has it beside them."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +90,11 @@ def missing_package(adapter: Adapter) -> MissingExtraError | DeviceError | None:
     return None
 
 
-def make_device(name: str, threads: int, options: Mapping[str, Any]) -> Device:
+def make_device(name: str, threads: int, options: Mapping[str, Any], precision: str = "fp32") -> Device:
     """A device by the adapter's name. No hardware is touched.
 
     Raises:
-        InputError: no such adapter, or it does not take these options.
+        InputError: no such adapter, or it does not take these options or this precision.
         MissingExtraError, DeviceError: its package is absent.
     """
     adapter = find_adapter(name)
@@ -99,7 +102,19 @@ def make_device(name: str, threads: int, options: Mapping[str, Any]) -> Device:
         raise fault
     factory = _factory(adapter)
     _check_options(name, factory, options)
-    return factory(threads, **options)
+    stated = {_PRECISION: precision} if _PRECISION in inspect.signature(factory).parameters else {}
+    return factory(threads, **options, **stated)
+
+
+def package_version(adapter: Adapter) -> str:
+    """Of the adapter's package by its metadata, 'built in' for our own, '' where it is not installed."""
+    top = adapter.package.partition(".")[0]
+    if missing_package(adapter) is not None:
+        return ""
+    if top == __name__.partition(".")[0]:
+        return "built in"
+    found = importlib.metadata.packages_distributions().get(top, [])
+    return ", ".join(sorted({f"{name} {importlib.metadata.version(name)}" for name in found})) or "unknown version"
 
 
 def _installed(package: str) -> bool:
@@ -118,8 +133,9 @@ def _factory(adapter: Adapter) -> Factory:
 
 
 def _check_options(name: str, factory: Factory, options: Mapping[str, Any]) -> None:
-    parameters = list(inspect.signature(factory).parameters.values())[1:]
-    _check_lists(name, parameters, options)
+    _, *taken = inspect.signature(factory).parameters.values()
+    parameters = [parameter for parameter in taken if parameter.name != _PRECISION]
+    _check_kinds(name, parameters, options)
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return
     known = [parameter.name for parameter in parameters]
@@ -129,12 +145,17 @@ def _check_options(name: str, factory: Factory, options: Mapping[str, Any]) -> N
         raise InputError(f"options.{unknown[0]}: adapter '{name}' does not know it. Allowed: {allowed}.")
 
 
-def _check_lists(name: str, parameters: list[inspect.Parameter], options: Mapping[str, Any]) -> None:
-    """A list is for parameters that are annotated as a ``Sequence`` (or checked by the adapter, in ``**options``)."""
-    single = {parameter.name for parameter in parameters if "Sequence[str]" not in str(parameter.annotation)}
-    for option, value in options.items():
-        if isinstance(value, list) and option in single:
-            raise InputError(f"options.{option}: adapter '{name}' takes one value here, found a list.")
+def _check_kinds(name: str, parameters: list[inspect.Parameter], options: Mapping[str, Any]) -> None:
+    """A table is for a parameter that is annotated as a ``Mapping``, a list for a ``Sequence``, and nothing else is.
+
+    What goes into ``**options`` is the adapter's to check.
+    """
+    for parameter in parameters:
+        taken, found = str(parameter.annotation), options.get(parameter.name)
+        table, words = "Mapping" in taken, "Sequence" in taken
+        if found is not None and (table, words) != (isinstance(found, Mapping), isinstance(found, list)):
+            wanted = f"a table, [options.{parameter.name}]" if table else "a list" if words else "one value"
+            raise InputError(f"options.{parameter.name}: adapter '{name}' takes {wanted}, found {found!r}.")
 
 
 def _registered() -> dict[str, Adapter]:

@@ -91,6 +91,18 @@ class Runtime:
                 "in the device's file."
             )
 
+    def require_precision(self, asked: Precision, opened: Precision) -> None:
+        """Refuse to compile for another precision than the device was opened for.
+
+        Raises:
+            InputError: another precision.
+        """
+        if asked is not opened:
+            raise InputError(
+                f"precision '{asked.value}': this device of the {self.package} adapter runs {opened.value} only. Set "
+                f'precision = "{asked.value}" in the device\'s file, where its hardware has it.'
+            )
+
     def loading(self, program: Program) -> AbstractContextManager[None]:
         """A context whose failures are a DeviceError: the package cannot load ``program``."""
         return self.translated(f"cannot load model {program.model_sha256[:12]}")

@@ -16,7 +16,7 @@ from binas_deploy.errors import EXIT_USAGE
 COMMANDS: Final = {
     "deploy": "All of it: profile, search, export, verify, and search again with what verify learnt.",
     "init": "Make a workspace: devices/ latency_tables/ export/.",
-    "devices": "List the devices: which are usable, and why others are not.",
+    "devices": "List the devices (or those named) and the adapters: what is installed, and with --check what works.",
     "spaces": "List the search spaces and what ships trained for them.",
     "data": "Get the images.",
     "train": "Train a supernet: all networks of a space, sharing their weights.",

@@ -316,18 +316,43 @@ def test_init_says_what_it_made_and_then_nothing(tmp_path: Path) -> None:
     assert run("init", "--workspace", str(target)).stdout == f"workspace {target}: all there already\n"
 
 
-def test_devices_lists_usable_and_not_with_the_reason(tmp_path: Path) -> None:
+def test_devices_lists_what_is_installed_and_what_not_with_the_reason(tmp_path: Path) -> None:
     run("init", str(tmp_path))
     (tmp_path / "devices" / "broken.toml").write_text("nonsense", encoding="utf-8")
     result = run("devices", "--workspace", str(tmp_path))
     assert result.exit_code == 0
-    header, broken, cpu, intel, reason = result.stdout.splitlines()[:5]
-    assert header.startswith("device")
-    assert broken.split()[0] == "broken"
-    assert "  no  " in broken
-    assert cpu.split()[:2] == ["cpu", "onnxruntime"]
-    assert intel.split()[:2] == ["intel", "openvino"]
-    assert reason.startswith(f"broken: {tmp_path / 'devices' / 'broken.toml'}: not valid TOML")
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("device")
+    rows = {line.split()[0]: line for line in reversed(lines) if line}  # the first of each
+    assert "  no  " in rows["broken"]
+    assert rows["cpu"].split()[:2] == ["cpu", "onnxruntime"]
+    assert "  works  " not in rows["cpu"]
+    assert rows["intel"].split()[:2] == ["intel", "openvino"]
+    assert any(line.startswith(f"broken: {tmp_path / 'devices' / 'broken.toml'}: not valid TOML") for line in lines)
+    assert rows["adapter"].split() == ["adapter", "package", "installed"]
+    assert rows["cpu"] in lines[: lines.index(rows["adapter"])]
+    assert any(line.startswith("affinity") for line in lines)
+
+
+def test_devices_check_runs_a_network_on_each_that_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    run("init", str(tmp_path))
+    broken = (tmp_path / "devices" / "cpu.toml").read_text(encoding="utf-8").replace('"cpu"', '"odd"')
+    asked = broken.replace('"CPUExecutionProvider"', '"CUDAExecutionProvider"')
+    (tmp_path / "devices" / "odd.toml").write_text(asked, encoding="utf-8")
+    result = run("devices", "cpu", "odd", "--check", "--json", "--workspace", str(tmp_path))
+    cpu, odd = json.loads(result.stdout)["devices"]
+    assert (cpu["installed"], cpu["works"], odd["installed"], odd["works"]) == (True, True, True, False)
+    assert cpu["latency_ns"] > 0
+    assert "by onnxruntime 1." in cpu["reason"]
+    assert "NVIDIA GPU 0 asked" in odd["reason"] or "CUDAExecutionProvider" in odd["reason"]
+    assert result.exit_code == 3
+
+
+def test_devices_by_a_name_that_is_none(tmp_path: Path) -> None:
+    result = run("devices", "toaster", "--workspace", str(tmp_path))
+    assert result.exit_code == 2
+    assert "unknown device 'toaster'" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["devices", "spaces", "init"])

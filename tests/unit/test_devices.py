@@ -64,7 +64,7 @@ def test_the_built_in_file_documents_every_key() -> None:
 def test_a_workspace_goes_before_the_built_in(workspace: Path) -> None:
     (workspace / "devices" / "cpu.toml").write_text(GOOD.replace("mine", "cpu"), encoding="utf-8")
     assert load_device_spec("cpu", workspace).adapter == "simulated"
-    assert set(device_files(workspace)) >= {"cpu", "intel", "mine"}
+    assert set(device_files(workspace)) >= {"cpu", "intel", "intel-gpu", "intel-npu", "mine"}
     assert load_device_spec("mine", workspace).threads == 2
 
 
@@ -101,6 +101,8 @@ def test_a_file_under_another_name_is_refused(workspace: Path) -> None:
         (("threads = 2", 'transport = "ssh"'), r"transport: .*'local'"),
         (("threads = 2", "[timing]\nmin_rounds = 90"), r"timing: .*min_rounds 90 is more than max_rounds 80"),
         (("threads = 2", "[options]\nprovider = [1]"), r"options\.provider"),
+        (("threads = 2", "[options.inner]\nkey = [1]"), r"options\.inner"),
+        (("threads = 2", "[options.inner.deeper]\nkey = 1"), r"options\.inner"),
         (("threads = 2", "[timing]\nmax_seconds = inf"), r"timing\.max_seconds"),
         (('name = "mine"', 'name = "Mine"'), r"name: .*pattern"),
         (('name = "mine"', 'name = "macs"'), r"name: .*a budget such as macs=\.\.\. is of the resource macs"),
@@ -171,12 +173,33 @@ def test_a_list_is_for_options_that_take_one() -> None:
     spec = parse_device_spec(
         GOOD.replace("simulated", "onnxruntime") + '[options]\nprovider = ["CPU"]\n', Path("d.toml")
     )
-    with pytest.raises(
-        InputError, match=r"options\.provider: adapter 'onnxruntime' takes one value here, found a list"
-    ):
+    with pytest.raises(InputError, match=r"options\.provider: adapter 'onnxruntime' takes one value, found .'CPU'."):
         open_device(spec)
     words = GOOD.replace("simulated", "command") + '[options]\ncommand = ["run", "{model}"]\nunit = "ms"\n'
     assert parse_device_spec(words, Path("d.toml")).options["command"] == ["run", "{model}"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("[options.provider]\nx = 1", r"options\.provider: adapter 'onnxruntime' takes one value, found {'x': 1}"),
+        ("[options]\nprovider_options = 1", r"takes a table, \[options\.provider_options\], found 1"),
+        ("[options]\nprecision = 'fp16'", r"options\.precision: adapter 'onnxruntime' does not know it"),
+    ],
+)
+def test_a_table_goes_where_one_is_taken(options: str, message: str) -> None:
+    spec = parse_device_spec(GOOD.replace("simulated", "onnxruntime") + options, Path("d.toml"))
+    with pytest.raises(InputError, match=message):
+        open_device(spec)
+
+
+def test_an_adapter_that_takes_the_precision_is_given_the_file_s() -> None:
+    pytest.importorskip("onnxruntime")
+    text = GOOD.replace("simulated", "onnxruntime") + '[options]\nprovider = "{}"\n'
+    half = text.replace("threads = 2", 'threads = 2\nprecision = "fp16"')
+    open_device(parse_device_spec(half.format("TensorrtExecutionProvider"), Path("d.toml")))
+    with pytest.raises(InputError, match="CPUExecutionProvider runs fp32 only"):
+        open_device(parse_device_spec(half.format("CPUExecutionProvider"), Path("d.toml")))
 
 
 def test_an_unknown_adapter_says_what_there_is() -> None:
@@ -189,8 +212,15 @@ def test_an_unknown_adapter_says_what_there_is() -> None:
 
 
 def test_the_simulated_device_is_in_no_list() -> None:
-    assert {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "torch"} <= set(registry.adapter_names())
     assert "simulated" not in registry.adapter_names()
+    built_in = {"command", "onnxruntime", "openvino", "replay", "tensorrt", "tensorrt_rtx", "torch"}
+    assert built_in <= set(registry.adapter_names())
+
+
+def test_the_version_of_an_adapter_s_package() -> None:
+    assert registry.package_version(Adapter("binas_deploy.x:Y", "binas_deploy")) == "built in"
+    assert registry.package_version(Adapter("x:Y", "nowhere_at_all")) == ""
+    assert registry.package_version(Adapter("x:Y", "click")).startswith("click 8")
 
 
 def test_a_missing_extra_is_named_with_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +242,7 @@ def test_an_adapter_of_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.metadata.EntryPoints([entry, broken, gone])
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: found.select(group=group))
     spec = parse_device_spec(GOOD.replace("simulated", "theirs"), Path("d.toml"))
-    assert availability(spec) == (True, "ready")
+    assert availability(spec) == (True, "installed")
     assert isinstance(open_device(spec), FakeDevice)
     with pytest.raises(DeviceError, match="cannot be imported"):
         open_device(parse_device_spec(GOOD.replace("simulated", "broken"), Path("d.toml")))

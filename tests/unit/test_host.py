@@ -55,15 +55,15 @@ def test_nothing_readable_still_gives_a_text() -> None:
 
 def test_macs_are_asked_by_sysctl(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(host, "_output_of", lambda *command: "Apple M2" if command[0] == "sysctl" else "")
+    monkeypatch.setattr(host, "output_of", lambda *command: "Apple M2" if command[0] == "sysctl" else "")
     assert host.cpu_model() == "Apple M2"
     assert host.affinity() == "all"
 
 
 def test_a_program_that_is_absent_or_fails_says_nothing() -> None:
-    assert host._output_of("no-such-program-anywhere") == ""
-    assert host._output_of(sys.executable, "-c", "raise SystemExit(1)") == ""
-    assert host._output_of(sys.executable, "-c", "print('x')") == "x"
+    assert host.output_of("no-such-program-anywhere") == ""
+    assert host.output_of(sys.executable, "-c", "raise SystemExit(1)") == ""
+    assert host.output_of(sys.executable, "-c", "print('x')") == "x"
 
 
 @pytest.mark.parametrize(

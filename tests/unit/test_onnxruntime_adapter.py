@@ -74,24 +74,12 @@ def test_other_precisions_are_refused(model: OnnxModel, tmp_path: Path) -> None:
             OnnxRuntimeDevice(1).compile(model, precision=precision, cache=tmp_path)
 
 
-@pytest.mark.parametrize("found", [["CPUExecutionProvider"], []])
-def test_another_provider_than_asked_is_refused(
-    monkeypatch: pytest.MonkeyPatch, model: OnnxModel, tmp_path: Path, found: list[str]
-) -> None:
-    """ONNX Runtime itself falls back to the CPU."""
-    level = SimpleNamespace(ORT_SEQUENTIAL=0, ORT_ENABLE_ALL=0)
-    settings = SimpleNamespace(add_session_config_entry=lambda key, value: None)
-    fake = SimpleNamespace(
-        SessionOptions=lambda: settings,
-        ExecutionMode=level,
-        GraphOptimizationLevel=level,
-        InferenceSession=lambda *given, **more: SimpleNamespace(get_providers=lambda: found),
-    )
-    monkeypatch.setattr(Runtime, "imported", lambda self: fake)
-    device = OnnxRuntimeDevice(1, provider="CUDAExecutionProvider")
+def test_a_provider_that_this_build_lacks_is_refused(model: OnnxModel, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    device = OnnxRuntimeDevice(1, provider="NoSuchExecutionProvider")
     program = device.compile(model, precision=Precision.FP32, cache=tmp_path)
     with (
-        pytest.raises(DeviceError, match="provider 'CUDAExecutionProvider' asked, ONNX Runtime took"),
+        pytest.raises(DeviceError, match=r"'NoSuchExecutionProvider' asked, this build of ONNX Runtime has .*CPU"),
         device.load(program),
     ):
         pass
