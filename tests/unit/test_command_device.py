@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -228,11 +227,10 @@ def test_a_command_that_fails_is_told_with_a_part_of_what_it_said(code: str, mes
 
 def test_a_timeout_ends_the_command_and_its_children(tmp_path: Path) -> None:
     code = "import subprocess as s; s.Popen(['sleep', '600']); print('x', file=sys.stderr, flush=True); time.sleep(600)"
-    begin = time.monotonic()
+    before = psutil.Process().children(recursive=True)
     with pytest.raises(DeviceError, match=r"took longer than 0\.5 s and was ended.*'timeout_s'"):
         sampled(device([*script(code), "{model}"], timeout_s=0.5), tmp_path)
-    assert time.monotonic() - begin < 60
-    assert not psutil.Process().children(recursive=True)
+    assert set(psutil.Process().children(recursive=True)) <= set(before)
 
 
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:
