@@ -274,7 +274,7 @@ def test_a_kept_timing_cache_is_begun_with(gpu: object, model: OnnxModel, tmp_pa
 
 
 def test_a_timing_cache_that_is_not_there_is_refused(gpu: object, model: OnnxModel, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="options.timing_cache = 'nowhere': no such file"):
+    with pytest.raises(InputError, match=r"options.timing_cache = 'nowhere': no such file"):
         TensorRtDevice(1, timing_cache="nowhere").compile(model, precision=Precision.FP32, cache=tmp_path)
 
 
