@@ -52,6 +52,11 @@ class FakeDevice:
         self._threads = threads
         self._noise = noise
         self._seed = seed
+        self._link = _Link()
+
+    def unplug(self) -> None:
+        """From now on this device is lost: whatever needs it is refused."""
+        self._link.lost = True
 
     def facts(self) -> DeviceFacts:
         """Facts of no machine."""
@@ -81,17 +86,30 @@ class FakeDevice:
         """Ready to run.
 
         Raises:
-            DeviceError: the bytes are no ONNX model.
+            DeviceError: the bytes are no ONNX model, or the device is lost.
         """
+        self._link.require()
         work = count_work(program.payload)
         entropy = [self._seed, int(program.model_sha256[:_BITS_OF_SEED], 16)]
-        yield FakeExecutable(program.payload, work, self._noise, np.random.default_rng(entropy))
+        yield FakeExecutable(self._link, program.payload, work, self._noise, np.random.default_rng(entropy))
+
+
+@dataclass
+class _Link:
+    """Whether the device is still there; its programs share it."""
+
+    lost: bool = False
+
+    def require(self) -> None:
+        if self.lost:
+            raise DeviceError("the simulated device is lost: it was unplugged. Make another.")
 
 
 class FakeExecutable:
     """One loaded model."""
 
-    def __init__(self, payload: bytes, work: Work, noise: float, rng: np.random.Generator) -> None:
+    def __init__(self, link: _Link, payload: bytes, work: Work, noise: float, rng: np.random.Generator) -> None:
+        self._link = link
         self._payload = payload
         self._work = work
         self._noise = noise
@@ -99,18 +117,30 @@ class FakeExecutable:
         self._evaluator: ReferenceEvaluator | None = None
 
     def run(self, feed: Feed) -> dict[str, NDArray[np.float32]]:
-        """Outputs by name, by ONNX's reference evaluator (slow)."""
+        """Outputs by name, by ONNX's reference evaluator (slow).
+
+        Raises:
+            DeviceError: the device is lost, or the evaluator refuses the model.
+        """
+        self._link.require()
+        try:
+            evaluator = self._opened()
+            return dict(zip(evaluator.output_names, evaluator.run(None, dict(feed)), strict=True))
+        except Exception as error:
+            raise DeviceError(f"the simulated device cannot run this model: {error!r}") from error
+
+    def sample(self, feed: Feed, *, count: int) -> NDArray[np.int64]:
+        """Simulated latencies in ns, shape (count,). Raises DeviceError when the device is lost."""
+        self._link.require()
+        factors = np.exp(self._noise * self._rng.standard_normal(count))
+        return np.rint(self._work.latency_ns * factors).astype(np.int64)
+
+    def _opened(self) -> ReferenceEvaluator:
         if self._evaluator is None:
             from onnx.reference import ReferenceEvaluator  # here: only running needs it, timing does not
 
             self._evaluator = ReferenceEvaluator(onnx.load_model_from_string(self._payload))
-        found = self._evaluator.run(None, dict(feed))
-        return dict(zip(self._evaluator.output_names, found, strict=True))
-
-    def sample(self, feed: Feed, *, count: int) -> NDArray[np.int64]:
-        """Simulated latencies in ns, shape (count,)."""
-        factors = np.exp(self._noise * self._rng.standard_normal(count))
-        return np.rint(self._work.latency_ns * factors).astype(np.int64)
+        return self._evaluator
 
 
 def count_work(payload: bytes) -> Work:
@@ -120,7 +150,9 @@ def count_work(payload: bytes) -> Work:
         DeviceError: not an ONNX model with known shapes.
     """
     try:
-        model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(payload), strict_mode=True)
+        read = onnx.load_model_from_string(payload)
+        onnx.checker.check_model(read)  # no bytes at all are a model too, without a graph
+        model = onnx.shape_inference.infer_shapes(read, strict_mode=True)
     except Exception as error:
         raise DeviceError(f"not a model that can be simulated: {error}") from error
     graph = model.graph

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from binas_deploy.graph import build_network, network_weight_shapes, random_weights
+from binas_deploy.graph import build_network, build_piece, network_weight_shapes, random_weights, weight_shapes
 from binas_deploy.model import INPUT_NAME, OnnxModel
 from binas_deploy.space import Architecture, SearchSpace
 from binas_deploy.space_file import parse_space
@@ -59,6 +59,13 @@ def random_network(space: SearchSpace, arch: Architecture, seed: int, *, batch: 
     """The network with random weights."""
     weights = random_weights(network_weight_shapes(space, arch), np.random.default_rng(seed))
     return build_network(space, arch, weights, batch=batch)
+
+
+def every_piece(space: SearchSpace) -> list[OnnxModel]:
+    """Each different piece of the largest and the smallest network alone, with random weights."""
+    pieces = dict.fromkeys((*space.pieces(space.largest()), *space.pieces(space.smallest())))
+    rng = np.random.default_rng(0)
+    return [build_piece(piece, random_weights(weight_shapes(piece), rng)) for piece in pieces]
 
 
 def random_feed(model: OnnxModel, seed: int) -> dict[str, NDArray[np.float32]]:

@@ -20,3 +20,7 @@ class TestOnnxRuntime(DeviceSuite):
 class TestFakeDevice(DeviceSuite):
     def make_device(self) -> Device:
         return FakeDevice()
+
+    def lose(self, device: Device) -> None:
+        assert isinstance(device, FakeDevice)
+        device.unplug()

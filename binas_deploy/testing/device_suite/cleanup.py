@@ -1,0 +1,84 @@
+"""Leaving a loaded program frees everything."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from binas_deploy.adapters.base import Device, Program
+from binas_deploy.block import Activation, Head
+from binas_deploy.graph import build_piece, random_weights, weight_shapes
+from binas_deploy.model import OnnxModel
+from binas_deploy.testing.device_suite.candidate import Candidate, output_of, raised_by, require, small_network
+from binas_deploy.testing.device_suite.held import BYTES, held
+from binas_deploy.testing.networks import random_feed
+
+WARM_UP: Final = 5
+NOISE_BYTES: Final = 32 * 2**20
+"""How much an allocator may keep for itself, besides half a program per cycle."""
+_SETTLE_SECONDS: Final = 5.0
+_PAUSE_SECONDS: Final = 0.05
+
+
+class CleanupExam(Candidate):
+    """Nothing stays behind of a program, whichever way its context is left."""
+
+    def test_loading_leaks_nothing(self, tmp_path: Path) -> None:
+        """Threads, open files, child processes and memory are the same after many load/unload cycles."""
+        device, model = self.make_device(), _heavy_model()
+        program = device.compile(model, precision=self.precision, cache=tmp_path)
+        _cycle(device, program, model, WARM_UP)
+        before = held()
+        _cycle(device, program, model, self.cycles)
+        kept = _kept_since(before, NOISE_BYTES + self.cycles * len(model.payload) // 2)
+        require(not kept, f"after {self.cycles} cycles of loading there are more {'; '.join(kept)}")
+
+    def test_an_error_inside_leaves_the_device_usable(self, tmp_path: Path) -> None:
+        """An exception of the caller's comes out as it went in, and the next program loads."""
+        device, model = self.make_device(), small_network()
+        program = device.compile(model, precision=self.precision, cache=tmp_path)
+        thrown = KeyError("of the caller")
+
+        def interrupted() -> None:
+            with device.load(program) as executable:
+                executable.sample(random_feed(model, 1), count=1)
+                raise thrown
+
+        found = raised_by(interrupted)
+        require(found is thrown, f"a KeyError of the caller's came out as {found!r}")
+        with device.load(program) as executable:
+            self._require_right(output_of(executable, model, 1), model, 1)
+
+
+@lru_cache(maxsize=1)
+def _heavy_model() -> OnnxModel:
+    """A head of 2.6 MB, so that leaking it shows, and of few layers, so that loading it is quick."""
+    head = Head(c_in=256, resolution=2, hidden=512, classes=1000, activation=Activation.HARD_SWISH)
+    return build_piece(head, random_weights(weight_shapes(head), np.random.default_rng(0)))
+
+
+def _cycle(device: Device, program: Program, model: OnnxModel, times: int) -> None:
+    feed = random_feed(model, 1)
+    for _ in range(times):
+        with device.load(program) as executable:
+            executable.sample(feed, count=1)
+
+
+def _kept_since(before: dict[str, int], allowed_bytes: int) -> list[str]:
+    """What there is more of; threads and processes that are about to end are given time to."""
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    while (kept := _more(before, held(), allowed_bytes)) and time.monotonic() < deadline:
+        time.sleep(_PAUSE_SECONDS)
+    return kept
+
+
+def _more(before: dict[str, int], after: dict[str, int], allowed_bytes: int) -> list[str]:
+    def allowed(name: str) -> int:
+        return allowed_bytes if name.startswith(BYTES) else 0
+
+    grown = [name for name in after if after[name] > before.get(name, 0) + allowed(name)]
+    return [f"{name}: {before.get(name, 0)}, then {after[name]}" for name in grown]
