@@ -9,8 +9,9 @@ import pytest
 from binas_deploy.adapters.base import Device, Precision
 from binas_deploy.adapters.recording import Recorder
 from binas_deploy.adapters.replay import ReplayDevice
-from binas_deploy.testing.device_suite import FactsExam, TimingExam
 from binas_deploy.testing.device_suite.candidate import small_network
+from binas_deploy.testing.device_suite.facts import FactsExam
+from binas_deploy.testing.device_suite.timing import TimingExam
 from binas_deploy.testing.fake_device import FakeDevice
 from binas_deploy.testing.networks import random_feed, random_network, small_space
 
