@@ -51,7 +51,7 @@ def main() -> None:
     model = network_model(space, arch, 1)
     made_under = conditions(threads=1, seed=args.seed)
     specs = [load_device_spec(name, Path.cwd()) for name in args.device or device_files(Path.cwd())]
-    rows = _rows(specs, model, args.seed, make_progress())
+    rows = _rows(specs, model, args.seed, make_progress(quiet=False))
     if args.keep_others:
         rows = _with_earlier(rows)
     path = write(NAME, made_under, {"space": space.name, "network": space.text(arch), "devices": rows})
