@@ -5,6 +5,7 @@ A name is looked up in the workspace's ``devices/`` first, then among the built-
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -17,6 +18,7 @@ from binas_deploy.conditions import Conditions, cadence_of, period_of
 from binas_deploy.documents import validation_message
 from binas_deploy.errors import DeviceError, DocumentError, InputError
 from binas_deploy.measure import Timing
+from binas_deploy.remote.ssh import AGENT_FOLDER, SshTarget, no_ssh
 from binas_deploy.toml_files import parse_toml, read_toml_text
 from binas_deploy.workspace import builtin_folder
 
@@ -49,6 +51,28 @@ class TimingSpec(_Strict):
         return self
 
 
+class SshSpec(_Strict):
+    """The file's ``[ssh]``: the machine that the device is; see `SshTarget`."""
+
+    host: str
+    user: str | None = None
+    port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    python: str = "python3"
+    agent: str = AGENT_FOLDER
+
+    @model_validator(mode="after")
+    def _usable(self) -> SshSpec:
+        try:
+            self.target("")
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def target(self, name: str) -> SshTarget:
+        """Where ssh is to go for the device of that name."""
+        return SshTarget(self.host, self.user, self.port, self.python, self.agent, name)
+
+
 class DeviceSpec(_Strict):
     """One device: which adapter drives it and under which settings it is measured."""
 
@@ -56,12 +80,19 @@ class DeviceSpec(_Strict):
     version: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
     adapter: Annotated[str, Field(min_length=1, max_length=64)]
-    transport: Literal["local"] = "local"
+    transport: Literal["local", "ssh"] = "local"
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     batch: Annotated[int, Field(ge=1, le=65_536)] = 1
     options: dict[str, _OptionValue] = Field(default_factory=dict)
     timing: TimingSpec = TimingSpec()
+    ssh: SshSpec | None = None
+
+    @model_validator(mode="after")
+    def _reached(self) -> DeviceSpec:
+        if (self.transport == "ssh") != (self.ssh is not None):
+            raise ValueError('transport = "ssh" and a table [ssh] with the host go together')
+        return self
 
     @field_validator("name")
     @classmethod
@@ -172,11 +203,17 @@ def open_device(spec: DeviceSpec, threads: int | None = None) -> Device:
         MissingExtraError, DeviceError: the adapter's package is absent.
     """
     asked = spec.with_threads(threads)
+    if asked.ssh is not None:
+        from binas_deploy.remote.device import RemoteDevice  # here: only remote devices need it
+
+        return RemoteDevice(asked.ssh.target(asked.name), asked.adapter, asked.threads, asked.options)
     return make_device(asked.adapter, asked.threads, asked.options)
 
 
 def availability(spec: DeviceSpec) -> tuple[bool, str]:
-    """Whether the device can be opened here, and why (not). Decided without importing its runtime."""
+    """Whether the device can be opened here, and why (not). Decided without importing its runtime or going there."""
+    if spec.ssh is not None:
+        return (False, str(no_ssh())) if shutil.which("ssh") is None else (True, "ready, if its host is")
     try:
         fault = missing_package(find_adapter(spec.adapter))
     except InputError as error:

@@ -7,12 +7,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from binas_deploy.model import OnnxModel
+
+if TYPE_CHECKING:
+    from binas_deploy.quality import Machine
 
 Feed = Mapping[str, NDArray[np.float32]]
 
@@ -70,4 +73,13 @@ class Device(Protocol):
 
     def load(self, program: Program) -> AbstractContextManager[Executable]:
         """Load for execution; leaving the context frees everything."""
+        ...
+
+
+@runtime_checkable
+class RunsElsewhere(Protocol):
+    """A device whose networks run on another machine than this process."""
+
+    def machine(self) -> Machine:
+        """That machine, for whoever would look at this one."""
         ...

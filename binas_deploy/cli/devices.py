@@ -1,22 +1,33 @@
-"""``binas-deploy devices``: the devices there are."""
+"""``binas-deploy devices``: the devices there are, and setting up remote ones."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
+from binas_deploy.cli.lazy import LazyGroup
 from binas_deploy.cli.options import Session, common
 
+COMMANDS: Final = {"setup": "Install or upgrade the agent on a machine that ssh reaches, and say what is there."}
 
-@click.command("devices")
+
+@click.group(
+    "devices", cls=LazyGroup, modules="binas_deploy.cli.devices_{}", lines=COMMANDS, invoke_without_command=True
+)
 @common
-def command(session: Session) -> None:
-    """List the devices: which are usable, and why others are not.
+@click.pass_context
+def command(context: click.Context, session: Session) -> None:
+    """List the devices: which are usable, and why others are not; set up remote ones.
 
     A device is a TOML file in the workspace's devices/ or one that ships with the tool.
     """
+    if context.invoked_subcommand is None:
+        _list(session)
+
+
+def _list(session: Session) -> None:
     from binas_deploy.cli.render import table
     from binas_deploy.devices import device_files
 
