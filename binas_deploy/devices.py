@@ -5,26 +5,24 @@ A name is looked up in the workspace's ``devices/`` first, then among the built-
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from binas_deploy.adapters.base import Device, DeviceFacts
+from binas_deploy.adapters.base import Device, DeviceFacts, Option, PrecisionName
 from binas_deploy.adapters.registry import find_adapter, make_device, missing_package
 from binas_deploy.budget import RESOURCES
 from binas_deploy.conditions import Conditions, cadence_of, period_of
 from binas_deploy.documents import validation_message
 from binas_deploy.errors import DeviceError, DocumentError, InputError
 from binas_deploy.measure import Timing
+from binas_deploy.remote.ssh import AGENT_FOLDER, SshTarget, no_ssh
 from binas_deploy.toml_files import parse_toml, read_toml_text
 from binas_deploy.workspace import builtin_folder
 
 DEVICE_VERSION: Final = 1
-_OptionValue = bool | int | float | str
-_Option = _OptionValue | list[str] | dict[str, _OptionValue]
-"""A list is a command's words, or the like; a table within ``[options]`` holds what is handed on by name, such as a
-provider's own options. Adapters take either only where they say so (`registry`)."""
 _DEFAULTS: Final = Timing()
 
 
@@ -56,6 +54,28 @@ class TimingSpec(_Strict):
         return self
 
 
+class SshSpec(_Strict):
+    """The file's ``[ssh]``: the machine that the device is; see `SshTarget`."""
+
+    host: str
+    user: str | None = None
+    port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    python: str = "python3"
+    agent: str = AGENT_FOLDER
+
+    @model_validator(mode="after")
+    def _usable(self) -> SshSpec:
+        try:
+            self.target("")
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def target(self, name: str) -> SshTarget:
+        """Where ssh is to go for the device of that name."""
+        return SshTarget(self.host, self.user, self.port, self.python, self.agent, name)
+
+
 class DeviceSpec(_Strict):
     """One device: which adapter drives it and under which settings it is measured."""
 
@@ -63,12 +83,19 @@ class DeviceSpec(_Strict):
     version: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
     adapter: Annotated[str, Field(min_length=1, max_length=64)]
-    transport: Literal["local"] = "local"
-    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    transport: Literal["local", "ssh"] = "local"
+    precision: PrecisionName = "fp32"
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     batch: Annotated[int, Field(ge=1, le=65_536)] = 1
-    options: dict[str, _Option] = Field(default_factory=dict)
+    options: dict[str, Option] = Field(default_factory=dict)
     timing: TimingSpec = TimingSpec()
+    ssh: SshSpec | None = None
+
+    @model_validator(mode="after")
+    def _reached(self) -> DeviceSpec:
+        if (self.transport == "ssh") != (self.ssh is not None):
+            raise ValueError('transport = "ssh" and a table [ssh] with the host go together')
+        return self
 
     @field_validator("name")
     @classmethod
@@ -179,14 +206,20 @@ def open_device(spec: DeviceSpec, threads: int | None = None) -> Device:
         MissingExtraError, DeviceError: the adapter's package is absent.
     """
     asked = spec.with_threads(threads)
+    if asked.ssh is not None:
+        from binas_deploy.remote.device import RemoteDevice  # here: only remote devices need it
+
+        return RemoteDevice(asked.ssh.target(asked.name), asked.adapter, asked.threads, asked.options, asked.precision)
     return make_device(asked.adapter, asked.threads, asked.options, asked.precision)
 
 
 def availability(spec: DeviceSpec) -> tuple[bool, str]:
     """Whether what the device needs is installed here, and why (not). Decided without importing its runtime.
 
-    Whether it *works* only an inference tells: `steps.try_device`.
+    Whether it *works* only an inference tells: `steps.try_device`. Of a remote one, only ssh is needed here.
     """
+    if spec.ssh is not None:
+        return (False, str(no_ssh())) if shutil.which("ssh") is None else (True, "ready, if its host is")
     try:
         fault = missing_package(find_adapter(spec.adapter))
     except InputError as error:

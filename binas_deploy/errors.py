@@ -9,6 +9,7 @@
     ├── EnvironmentFault      exit 2   missing extra, no permission, disk full, file locked
     │   └── MissingExtraError          an optional package is not installed
     ├── DeviceError           exit 3   device or runtime absent, or it failed while working
+    │   ├── LinkLostError              the connection to a remote device broke; what was under way is to be done again
     │   └── NoOutputsError             a device that only times was asked what a network computes
     ├── NotMeasuredError      exit 3   no table or no samples to answer from
     ├── InconclusiveError     exit 4   measured, but the answer cannot be given
@@ -69,6 +70,10 @@ class DeviceError(BinasError):
     """The device or its runtime is absent or failed."""
 
     exit_code = EXIT_NOT_MEASURED
+
+
+class LinkLostError(DeviceError):
+    """The connection to a remote device broke in the middle of something that only a caller can begin again."""
 
 
 class NoOutputsError(DeviceError):

@@ -1,4 +1,6 @@
-"""The one place that times. It knows the device protocol and nothing of networks.
+"""The measuring core: whom to visit when, and when it is enough. `visit` does the timing.
+
+It knows the device protocol and nothing of networks.
 
 Subjects are measured in interleaved rounds: each round visits all of them once in a fresh random order, so that a
 drift of the host's speed falls on all alike (it reaches 1.4 times within minutes on shared machines), and each visit
@@ -20,63 +22,33 @@ from typing import Final
 
 import numpy as np
 
-from binas_deploy.adapters.base import Executable, Feed, SelfWarming
-from binas_deploy.errors import DeviceError, InputError, NotMeasuredError
+from binas_deploy.adapters.base import Executable, Feed
+from binas_deploy.errors import InputError, LinkLostError, NotMeasuredError
 from binas_deploy.measurement import Measurement, Steady
-from binas_deploy.quality import Quality, Watch, interval_percents, steadiness, timer_resolution_ns
+from binas_deploy.quality import Machine, Quality, ThisMachine, Watch, interval_percents, steadiness
 from binas_deploy.steady import Round, Samples, locations
+from binas_deploy.visit import Timing as Timing
+from binas_deploy.visit import take_visit
 
 OnRound = Callable[[int, Round], None]
 
-_LEAST_SAMPLES: Final = 2
 _LOOK_EVERY: Final = 8
 """Rounds between two looks at how well all is known, which take some tenths of a second each."""
-_MOST_WARMUP_CALLS: Final = 10_000
-
-
-@dataclass(frozen=True)
-class Timing:
-    """How much to measure.
-
-    ``warmup_ms`` and ``samples_per_visit`` hold for one visit; a subject whose samples would take longer than
-    ``visit_ms`` gets fewer (at least 2, the same in every round), so that more rounds fit. At least ``min_rounds``
-    are measured; after that, measuring stops at ``max_rounds``, after ``max_seconds``, or once the 95 % interval of
-    every subject's location lies within ``target_interval_percent`` of it. ``period_ms``: from the start of one call to
-    that of the next, as a camera calls a network; 0 is back to back.
-    """
-
-    warmup_ms: float = 1.0
-    samples_per_visit: int = 8
-    visit_ms: float = 20.0
-    min_rounds: int = 12
-    max_rounds: int = 80
-    max_seconds: float = 60.0
-    target_interval_percent: float = 1.0
-    period_ms: float = 0.0
-
-    def samples_of_visit(self, latency_ns: float) -> int:
-        """How many samples of a subject of this latency one visit takes."""
-        least = min(_LEAST_SAMPLES, self.samples_per_visit)
-        return max(least, min(self.samples_per_visit, int(self.visit_ms * 1e6 / self._call_ns(latency_ns))))
-
-    def visit_ns(self, latency_ns: float) -> float:
-        """How long a visit to a subject of this latency takes."""
-        call = self._call_ns(latency_ns)
-        warming = call if self.period_ms else max(self.warmup_ms * 1e6, latency_ns)
-        return warming + self.samples_of_visit(latency_ns) * call
-
-    def _call_ns(self, latency_ns: float) -> float:
-        """From one call to the next."""
-        return max(latency_ns, self.period_ms * 1e6)
+_MOST_LOSSES: Final = 5
+"""Of the link to a remote device in one round: a network that kills the device each time would go on for ever."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Something to time: ``open`` gives it loaded for one visit (a resident one is given each time)."""
+    """Something to time: ``open`` gives it loaded for one visit (a resident one is given each time).
+
+    ``machine``: where it runs, when that is not this machine.
+    """
 
     key: str
     open: Callable[[], AbstractContextManager[Executable]]
     feed: Feed
+    machine: Machine | None = None
 
 
 @dataclass(frozen=True)
@@ -115,13 +87,15 @@ def measure(
     sentinel: str,
     done: Sequence[Round] = (),
     on_round: OnRound | None = None,
+    on_lost: Callable[[], None] | None = None,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> Measured:
     """Measure interleaved rounds until the stopping rule of ``timing`` is met.
 
     ``done`` are complete rounds of earlier runs: they count, and none is repeated. ``on_round(index, samples)``
     is called after each new round; what it raises ends the measuring, and so does Ctrl-C, at the cost of the
-    current round.
+    current round. A lost link to a remote device costs the current round too, which is measured again; ``on_lost`` is
+    called before that.
 
     Raises:
         InputError: no subjects, a key twice, a sentinel that is not among them, or ``done`` rounds of other subjects.
@@ -129,10 +103,20 @@ def measure(
     """
     _check_subjects(subjects, sentinel)
     _check_done(done, subjects)
-    watch = Watch(clock)
-    rounds, visits = list(done), _Visits()
+    watch = Watch(clock, subjects[0].machine or ThisMachine(clock))
+    rounds, visits, losses = list(done), _Visits(), 0
     while not (stopped_by := _stop_reason(timing, rounds, watch.seconds())):
-        rounds.append(_round([subjects[index] for index in rng.permutation(len(subjects))], timing, visits))
+        try:
+            rounds.append(_round([subjects[index] for index in rng.permutation(len(subjects))], timing, visits))
+        except LinkLostError:
+            losses += 1
+            if losses == _MOST_LOSSES:
+                raise
+            watch.look_afresh()
+            if on_lost is not None:
+                on_lost()
+            continue
+        losses = 0
         if on_round is not None:
             on_round(len(rounds) - 1, rounds[-1])
     new = tuple(rounds[len(done) :])
@@ -190,7 +174,7 @@ def _quality(
         sentinel_spread=spread,
         contention=watch.contention(),
         cpu_per_wall=visits.cpu_per_wall,
-        timer_resolution_ns=timer_resolution_ns(watch.clock),
+        timer_resolution_ns=watch.machine.timer_resolution_ns(),
         least_ns=min(steady.ns for steady in found.values()),
     )
 
@@ -205,68 +189,19 @@ class _Visits:
 
     @property
     def cpu_per_wall(self) -> float:
-        """CPU seconds of this process for each second that calls took; nan before the first."""
+        """CPU seconds of the process for each second that calls took; nan before the first."""
         return self.cpu_ns / self.wall_ns if self.wall_ns else math.nan
 
-    def sample(self, executable: Executable, subject: Subject, count: int) -> Samples:
-        """``count`` latencies in ns."""
-        wall, cpu = time.perf_counter_ns(), time.process_time_ns()
-        samples = checked_samples(executable, subject, count)
-        self.wall_ns += time.perf_counter_ns() - wall
-        self.cpu_ns += time.process_time_ns() - cpu
-        return samples
+    def visit(self, subject: Subject, timing: Timing) -> Samples:
+        """One visit's latencies in ns."""
+        with subject.open() as executable:
+            visit = take_visit(executable, subject.feed, timing, self.counts.get(subject.key), subject.key)
+        # Settled once: were it settled anew, slow moments would get fewer samples than fast ones.
+        self.counts.setdefault(subject.key, visit.samples.size)
+        self.wall_ns += visit.wall_ns
+        self.cpu_ns += visit.cpu_ns
+        return visit.samples
 
 
 def _round(order: Sequence[Subject], timing: Timing, visits: _Visits) -> Round:
-    return {subject.key: _visit(subject, timing, visits) for subject in order}
-
-
-def _visit(subject: Subject, timing: Timing, visits: _Visits) -> Samples:
-    with subject.open() as executable:
-        if timing.period_ms:
-            return _visit_in_rhythm(executable, subject, timing, visits)
-        _warm_up(executable, subject, timing, visits)
-        # Settled once: were it settled anew, slow moments would get fewer samples than fast ones.
-        if subject.key not in visits.counts:
-            latency = visits.sample(executable, subject, _LEAST_SAMPLES).min()
-            visits.counts[subject.key] = timing.samples_of_visit(int(latency))
-        return visits.sample(executable, subject, visits.counts[subject.key])
-
-
-def _visit_in_rhythm(executable: Executable, subject: Subject, timing: Timing, visits: _Visits) -> Samples:
-    """Single calls, a period apart. The first is not counted: the subject before has left its traces."""
-    if isinstance(executable, SelfWarming):
-        raise InputError(
-            "this device makes its calls by itself, back to back: it cannot be called in a rhythm. Set period_ms = 0 "
-            "in its file, or leave --period out."
-        )
-    if subject.key not in visits.counts:
-        latency = visits.sample(executable, subject, _LEAST_SAMPLES).min()
-        visits.counts[subject.key] = timing.samples_of_visit(int(latency))
-    begin, found = time.perf_counter(), []
-    for index in range(1 + visits.counts[subject.key]):
-        # From the start, not from the last call: a late call does not put off those after it.
-        time.sleep(max(0.0, begin + (index + 1) * timing.period_ms / 1e3 - time.perf_counter()))
-        found.append(visits.sample(executable, subject, 1))
-    return np.concatenate(found[1:])
-
-
-def _warm_up(executable: Executable, subject: Subject, timing: Timing, visits: _Visits) -> None:
-    """At least one call, and calls for ``warmup_ms`` by the device's own account; none of one that does so itself."""
-    if isinstance(executable, SelfWarming):
-        return
-    first = int(visits.sample(executable, subject, 1)[0])
-    left = timing.warmup_ms * 1e6 - first
-    if left > 0:
-        visits.sample(executable, subject, min(math.ceil(left / first), _MOST_WARMUP_CALLS))
-
-
-def checked_samples(executable: Executable, subject: Subject, count: int) -> Samples:
-    """Latencies of ``count`` calls in ns, (count,). Raises DeviceError where the device gives what cannot be."""
-    samples = executable.sample(subject.feed, count=count)
-    if samples.shape != (count,) or samples.dtype != np.int64 or samples.min() < 1:
-        raise DeviceError(
-            f"{subject.key}: {count} latencies asked, the device gave {samples.dtype} of shape {samples.shape}"
-            f"{f' from {samples.min()} ns' if samples.size else ''}; latencies are positive int64 nanoseconds."
-        )
-    return samples
+    return {subject.key: visits.visit(subject, timing) for subject in order}

@@ -16,7 +16,8 @@ import numpy as np
 
 from binas_deploy.energy import EnergySensor
 from binas_deploy.errors import DeviceError, InputError
-from binas_deploy.measure import Subject, checked_samples
+from binas_deploy.measure import Subject
+from binas_deploy.visit import checked_samples
 
 _WARMUP_CALLS: Final = 3
 _MOST_CALLS: Final = 1_000_000
@@ -71,11 +72,11 @@ def measure_energy(
 
 def _visit(subject: Subject, sensor: EnergySensor, timing: EnergyTiming, calls: dict[str, int]) -> int:
     with subject.open() as executable:
-        latency = int(checked_samples(executable, subject, _WARMUP_CALLS).min())
+        latency = int(checked_samples(executable, subject.feed, _WARMUP_CALLS, subject.key).min())
         # Settled once, as in `measure`: slow moments are to get no fewer calls than fast ones.
         count = calls.setdefault(subject.key, timing.calls(latency, sensor))
         begin = sensor.joules()
-        checked_samples(executable, subject, count)
+        checked_samples(executable, subject.feed, count, subject.key)
         used = round((sensor.joules() - begin) * 1e9 / count)
     if used < 1:
         raise DeviceError(

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -80,24 +80,79 @@ class Quality:
         }
 
 
-class Watch:
-    """Time since it was made, and what other processes did meanwhile."""
+@dataclass(frozen=True)
+class MachineTimes:
+    """Seconds, each since some moment of its own: of the wall clock, of CPU time that the process which measures has
+    used, and of CPU time that the whole machine has spent working (None when unknown). ``process``: its number.
+    """
 
-    def __init__(self, clock: Callable[[], int]) -> None:
-        self.clock = clock
+    process: int
+    wall: float
+    own: float
+    busy: float | None
+
+
+class Machine(Protocol):
+    """The machine that latencies are of, as far as a measuring run looks at it."""
+
+    def times(self) -> MachineTimes:
+        """Now."""
+        ...
+
+    def timer_resolution_ns(self) -> int:
+        """The steps of the clock that times calls."""
+        ...
+
+    def available_memory(self) -> int:
+        """Bytes that programs may still take."""
+        ...
+
+
+class ThisMachine:
+    """The one that this process runs on; its calls are timed by ``clock``."""
+
+    def __init__(self, clock: Callable[[], int] = time.perf_counter_ns) -> None:
+        self._clock = clock
+
+    def times(self) -> MachineTimes:
+        """Now."""
+        return MachineTimes(os.getpid(), time.monotonic(), _own_seconds(), _busy_seconds())
+
+    def timer_resolution_ns(self) -> int:
+        """The steps of the clock that times calls."""
+        return timer_resolution_ns(self._clock)
+
+    def available_memory(self) -> int:
+        """Bytes that programs may still take."""
+        import psutil  # here: only measuring needs it
+
+        return int(psutil.virtual_memory().available)
+
+
+class Watch:
+    """Time by ``clock`` since it was made, and what other processes did on ``machine`` since it last looked afresh."""
+
+    def __init__(self, clock: Callable[[], int], machine: Machine) -> None:
+        self.machine = machine
+        self._clock = clock
         self._start = clock()
-        self._wall, self._own, self._busy = time.monotonic(), _own_seconds(), _busy_seconds()
+        self.look_afresh()
+
+    def look_afresh(self) -> None:
+        """Forget what others did: another process measures from now on."""
+        self._begun = self.machine.times()
 
     def seconds(self) -> float:
         """Since it was made."""
-        return (self.clock() - self._start) / 1e9
+        return (self._clock() - self._start) / 1e9
 
     def contention(self) -> float | None:
         """CPUs that other processes kept busy, on average; None when it cannot be read."""
-        busy, wall = _busy_seconds(), time.monotonic() - self._wall
-        if busy is None or self._busy is None or wall <= 0:
+        begun, now = self._begun, self.machine.times()
+        wall = now.wall - begun.wall
+        if now.busy is None or begun.busy is None or wall <= 0 or now.process != begun.process:
             return None
-        others = (busy - self._busy) - (_own_seconds() - self._own)
+        others = (now.busy - begun.busy) - (now.own - begun.own)
         return max(0.0, others / wall)
 
 

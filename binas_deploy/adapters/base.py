@@ -7,14 +7,23 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from binas_deploy.model import OnnxModel
 
+if TYPE_CHECKING:
+    from binas_deploy.quality import Machine
+
 Feed = Mapping[str, NDArray[np.float32]]
+PrecisionName = Literal["fp32", "fp16", "int8"]
+"""Those of `Precision`, as files and messages write them."""
+OptionValue = bool | int | float | str
+Option = OptionValue | list[str] | dict[str, OptionValue]
+"""A list is a command's words, or the like; a table within ``[options]`` holds what is handed on by name, such as a
+provider's own options. Adapters take either only where they say so (`registry`)."""
 
 
 class Precision(str, Enum):
@@ -93,4 +102,13 @@ class KeepsArtefacts(Protocol):
 
     def artefacts(self) -> Mapping[str, bytes]:
         """Files to keep beside a table that was measured on it, by suffix."""
+        ...
+
+
+@runtime_checkable
+class RunsElsewhere(Protocol):
+    """A device whose networks run on another machine than this process."""
+
+    def machine(self) -> Machine:
+        """That machine, for whoever would look at this one."""
         ...

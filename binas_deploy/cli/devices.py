@@ -1,4 +1,4 @@
-"""``binas-deploy devices``: the devices and adapters there are."""
+"""``binas-deploy devices``: the devices and adapters there are, and setting up remote ones."""
 
 from __future__ import annotations
 
@@ -7,24 +7,33 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from binas_deploy.cli.lazy import LazyGroup
 from binas_deploy.cli.options import Session, common
 
 if TYPE_CHECKING:
     from binas_deploy.devices import DeviceSpec
 
+COMMANDS: Final = {"setup": "Install or upgrade the agent on a machine that ssh reaches, and say what is there."}
 _HEADER: Final = ("device", "adapter", "precision", "threads", "batch", "state", "file")
 
 
-@click.command("devices")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.group(
+    "devices", cls=LazyGroup, modules="binas_deploy.cli.devices_{}", lines=COMMANDS, invoke_without_command=True
+)
+@click.option("--device", "names", multiple=True, metavar="NAME", help="Only this one; again for each.")
 @click.option("--check", is_flag=True, help="Run a small network on each, to tell whether it works.")
 @common
-def command(session: Session, names: tuple[str, ...], check: bool) -> int:
-    """List the devices (or those named) and the adapters: what is installed, and with --check what works.
+@click.pass_context
+def command(context: click.Context, session: Session, names: tuple[str, ...], check: bool) -> int:
+    """List the devices and adapters: what is installed, and with --check what works; set up remote ones.
 
     A device is a TOML file in the workspace's devices/ or one that ships with the tool. Installed means that the
     package it needs is there. Whether it works shows when something runs: --check does that, in a process for each.
     """
+    return _list(session, names, check) if context.invoked_subcommand is None else 0
+
+
+def _list(session: Session, names: tuple[str, ...], check: bool) -> int:
     from binas_deploy.devices import device_files
     from binas_deploy.errors import EXIT_NOT_MEASURED
     from binas_deploy.progress import SILENT

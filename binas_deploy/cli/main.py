@@ -16,7 +16,7 @@ from binas_deploy.errors import EXIT_USAGE
 COMMANDS: Final = {
     "deploy": "All of it: profile, search, export, verify, and search again with what verify learnt.",
     "init": "Make a workspace: devices/ latency_tables/ export/.",
-    "devices": "List the devices (or those named) and the adapters: what is installed, and with --check what works.",
+    "devices": "List the devices and adapters: what is installed, and with --check what works; set up remote ones.",
     "spaces": "List the search spaces and what ships trained for them.",
     "data": "Get the images.",
     "train": "Train a supernet: all networks of a space, sharing their weights.",
@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "search": "Find the best network within a budget, exactly.",
     "export": "Write a searched network as a bundle: ONNX, manifest, test vectors.",
     "verify": "Run a bundle on its device and judge parity, accuracy and latency.",
+    "agent": "Serve this machine's devices over stdin and stdout; what ssh starts on a remote device.",
 }
 
 

@@ -117,7 +117,19 @@ class Campaign:
                 journal.add_round(samples)
                 advance(index)
 
-            measured = measure(subjects, timing=timing, rng=rng, sentinel=sentinel, done=earlier, on_round=on_round)
+            def on_lost() -> None:
+                # The process that measures from now on is another one, as after a kill.
+                journal.start_run(timestamp(), self.job.device.facts().context)
+
+            measured = measure(
+                subjects,
+                timing=timing,
+                rng=rng,
+                sentinel=sentinel,
+                done=earlier,
+                on_round=on_round,
+                on_lost=on_lost,
+            )
         journal.end(measured.quality.stopped_by)
         after = self.job.device.facts().context
         ended = {f"{key}{AT_END}": after[key] for key in _MAY_CHANGE if key in after}

@@ -30,6 +30,11 @@ def energy_sensor(spec: DeviceSpec) -> EnergySensor:
         InputError: networks are to be called in a rhythm.
     """
     require_back_to_back(spec.cadence)
+    if spec.transport != "local":
+        raise EnvironmentFault(
+            f"device '{spec.name}': energy is not measured over {spec.transport}; sensors are read on the machine that "
+            "the tool runs on. Run the tool on the device itself, or profile without --energy."
+        )
     identity = open_device(spec).facts().identity
     try:
         return find_sensor(provider=identity.get("provider", ""), model=identity.get("device_model", ""))

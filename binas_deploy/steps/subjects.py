@@ -11,13 +11,14 @@ from typing import Final
 
 import numpy as np
 
-from binas_deploy.adapters.base import Device, Executable, Precision, Program
+from binas_deploy.adapters.base import Device, Executable, Precision, Program, RunsElsewhere
 from binas_deploy.adapters.host import usable_cpus
 from binas_deploy.cache import cache_folder
 from binas_deploy.measure import Subject
 from binas_deploy.measured_models import network_key, network_model, piece_model, seeded
 from binas_deploy.model import INPUT_NAME, OnnxModel
 from binas_deploy.progress import SILENT, Progress
+from binas_deploy.quality import Machine, ThisMachine
 from binas_deploy.table import LatencyTable
 
 __all__ = [
@@ -58,12 +59,13 @@ def open_subjects(
     Raises:
         DeviceError: the device cannot take one of them.
     """
+    machine = device.machine() if isinstance(device, RunsElsewhere) else None
     with contextlib.ExitStack() as stack:
-        keep = stack if _fit_in_memory(models) else None
+        keep = stack if _fit_in_memory(models, machine or ThisMachine()) else None
 
         def subject(key: str) -> Subject:
             program = device.compile(models[key], precision=precision, cache=_cache())
-            return Subject(key, _opener(device, program, keep), network_feed(key, models[key]))
+            return Subject(key, _opener(device, program, keep), network_feed(key, models[key]), machine)
 
         # Runtimes optimise a network on one thread: half a second each by OpenVINO, for some hundred of them.
         with ThreadPoolExecutor(usable_cpus()) as pool, progress.task("compiling", len(models)) as advance:
@@ -108,11 +110,9 @@ def network_feed(key: str, model: OnnxModel) -> dict[str, np.ndarray[tuple[int, 
     return {INPUT_NAME: seeded(f"input of {key}").standard_normal(model.input_shape, dtype=np.float32)}
 
 
-def _fit_in_memory(models: Mapping[str, OnnxModel]) -> bool:
-    import psutil
-
+def _fit_in_memory(models: Mapping[str, OnnxModel], machine: Machine) -> bool:
     needed = _MEMORY_PER_BYTE * sum(len(model.payload) for model in models.values())
-    return bool(needed < _SHARE_OF_MEMORY * psutil.virtual_memory().available)
+    return needed < _SHARE_OF_MEMORY * machine.available_memory()
 
 
 def _cache() -> Path:

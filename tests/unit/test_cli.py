@@ -52,8 +52,9 @@ def test_the_help_names_every_command() -> None:
     assert all(f"\n  {name} " in result.output for name in COMMANDS)
 
 
-INNER = [["data", "fetch"], *(["table", name] for name in TABLE_COMMANDS)]
+INNER = [["data", "fetch"], ["devices", "setup"], *(["table", name] for name in TABLE_COMMANDS)]
 GROUPS = [["data"], ["table"]]
+NO_USUAL_OPTIONS = [*GROUPS, ["agent"]]  # what serves a program has no workspace and speaks no JSON
 
 
 @pytest.mark.parametrize("words", [[name] for name in COMMANDS] + INNER, ids=" ".join)
@@ -61,7 +62,7 @@ def test_every_command_has_help(words: list[str]) -> None:
     result = run(*words, "--help")
     assert result.exit_code == 0, result.output
     assert result.output.startswith(f"Usage: binas-deploy {' '.join(words)}")
-    if words not in GROUPS:
+    if words not in NO_USUAL_OPTIONS:
         assert all(option in result.output for option in ("--workspace", "--json", "--quiet", "--debug"))
 
 
@@ -340,7 +341,7 @@ def test_devices_check_runs_a_network_on_each_that_is_named(tmp_path: Path) -> N
     broken = (tmp_path / "devices" / "cpu.toml").read_text(encoding="utf-8").replace('"cpu"', '"odd"')
     asked = broken.replace('"CPUExecutionProvider"', '"CUDAExecutionProvider"')
     (tmp_path / "devices" / "odd.toml").write_text(asked, encoding="utf-8")
-    result = run("devices", "cpu", "odd", "--check", "--json", "--workspace", str(tmp_path))
+    result = run("devices", "--device", "cpu", "--device", "odd", "--check", "--json", "--workspace", str(tmp_path))
     cpu, odd = json.loads(result.stdout)["devices"]
     assert (cpu["installed"], cpu["works"], odd["installed"], odd["works"]) == (True, True, True, False)
     assert cpu["latency_ns"] > 0
@@ -350,7 +351,7 @@ def test_devices_check_runs_a_network_on_each_that_is_named(tmp_path: Path) -> N
 
 
 def test_devices_by_a_name_that_is_none(tmp_path: Path) -> None:
-    result = run("devices", "toaster", "--workspace", str(tmp_path))
+    result = run("devices", "--device", "toaster", "--workspace", str(tmp_path))
     assert result.exit_code == 2
     assert "unknown device 'toaster'" in result.stderr
 

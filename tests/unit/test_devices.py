@@ -57,7 +57,9 @@ def test_the_built_in_cpu_is_what_its_file_says_and_the_defaults_are_those_of_th
 
 def test_the_built_in_file_documents_every_key() -> None:
     text = device_files()["cpu"].read_text(encoding="utf-8")
-    documented = set(re.findall(r"^(\w+) = .*", text, flags=re.MULTILINE)) | set(re.findall(r"^\[(\w+)\]", text, re.M))
+    documented = set(re.findall(r"^(\w+) = .*", text, flags=re.MULTILINE)) | set(
+        re.findall(r"^(?:# )?\[(\w+)\]", text, re.M)
+    )
     assert documented >= DeviceSpec.model_fields.keys() | type(DeviceSpec.model_fields["timing"].default).model_fields
 
 
@@ -98,7 +100,18 @@ def test_a_file_under_another_name_is_refused(workspace: Path) -> None:
         (("threads = 2", 'threads = "2"'), r"threads: .*integer \(found '2'\)"),
         (("threads = 2", "thread = 2"), r"thread: Extra inputs are not permitted"),
         (("threads = 2", 'precision = "fp64"'), r"precision: .*'fp32', 'fp16' or 'int8' \(found 'fp64'\)"),
-        (("threads = 2", 'transport = "ssh"'), r"transport: .*'local'"),
+        (("threads = 2", 'transport = "serial"'), r"transport: .*'local' or 'ssh'"),
+        (("threads = 2", 'transport = "ssh"'), r"transport = .ssh. and a table \[ssh\] with the host go together"),
+        (("threads = 2", '[ssh]\nhost = "a"'), r"transport = .ssh. and a table \[ssh\] with the host go together"),
+        (
+            ("threads = 2", 'transport = "ssh"\n[ssh]\nhost = "-oProxyCommand=x"'),
+            r"ssh: .*'-oProxyCommand=x' cannot be",
+        ),
+        (("threads = 2", 'transport = "ssh"\n[ssh]\nhost = "a b"'), r"ssh: .*ssh\.host: 'a b'"),
+        (("threads = 2", 'transport = "ssh"\n[ssh]\nhost = "a"\nuser = "-l"'), r"ssh: .*ssh\.user: '-l'"),
+        (("threads = 2", 'transport = "ssh"\n[ssh]\nhost = "a"\nagent = "~/;x"'), r"ssh: .*ssh\.agent: '~/;x'"),
+        (("threads = 2", 'transport = "ssh"\n[ssh]\nhost = "a"\nport = 0'), r"ssh\.port: .*greater than or equal to 1"),
+        (("threads = 2", 'transport = "ssh"\n[ssh]\nhost = "a"\nkey = "x"'), r"ssh\.key: Extra inputs"),
         (("threads = 2", "[timing]\nmin_rounds = 90"), r"timing: .*min_rounds 90 is more than max_rounds 80"),
         (("threads = 2", "[options]\nprovider = [1]"), r"options\.provider"),
         (("threads = 2", "[options.inner]\nkey = [1]"), r"options\.inner"),

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from binas_deploy.adapters.base import Feed
-from binas_deploy.errors import DeviceError, InputError, NotMeasuredError
+from binas_deploy.errors import DeviceError, InputError, LinkLostError, NotMeasuredError
 from binas_deploy.measure import Measured, Subject, Timing, measure
-from binas_deploy.quality import timer_resolution_ns
+from binas_deploy.quality import MachineTimes, Watch, timer_resolution_ns
 from binas_deploy.steady import Round
+from binas_deploy.visit import Visit
 
 QUICK = Timing(warmup_ms=0.0, samples_per_visit=4, min_rounds=6, max_rounds=9, max_seconds=1e9)
 
@@ -339,3 +340,80 @@ def test_a_period_sets_how_long_a_visit_takes() -> None:
     assert camera.samples_of_visit(5e6) == 3
     assert camera.visit_ns(5e6) == 4 * 33e6
     assert camera.visit_ns(50e6) == 3 * 50e6  # slower than the period: as fast as it goes, two samples at least
+
+
+@dataclass
+class Far(Scripted):
+    """An executable on another machine, whose link breaks at these visits (from 1)."""
+
+    breaks: set[int] = field(default_factory=set)
+    visits: list[int | None] = field(default_factory=list)
+
+    def visit(self, feed: Feed, timing: Timing, count: int | None) -> Visit:
+        self.visits.append(count)
+        if len(self.visits) in self.breaks:
+            raise LinkLostError("lost")
+        return Visit(np.full(count or 3, 1000 + len(self.visits), dtype=np.int64), 10, 5)
+
+
+def measured_far(far: Far, rounds: int) -> tuple[Measured, list[int], list[int]]:
+    """With a second subject beside it: what was measured, the rounds told, and after how many each loss was told."""
+    told: list[int] = []
+    lost: list[int] = []
+    found = measure(
+        subjects_of({"far": far, "near": Scripted()}),
+        timing=Timing(0.0, 3, min_rounds=rounds, max_rounds=rounds),
+        rng=np.random.default_rng(0),
+        sentinel="near",
+        on_round=lambda index, samples: told.append(index),
+        on_lost=lambda: lost.append(len(told)),
+    )
+    return found, told, lost
+
+
+def test_a_visit_elsewhere_is_taken_there_and_its_count_settled_once() -> None:
+    far = Far()
+    found, _, _ = measured_far(far, 3)
+    assert far.visits == [None, 3, 3]
+    assert far.asked == []
+    assert found.samples("far").tolist() == [1001] * 3 + [1002] * 3 + [1003] * 3
+
+
+def test_a_lost_link_costs_the_round_under_way_and_nothing_else() -> None:
+    far = Far(breaks={2, 3, 5})
+    found, told, lost = measured_far(far, 4)
+    assert (told, lost) == ([0, 1, 2, 3], [1, 1, 2])
+    assert [samples["far"][0] for samples in found.rounds] == [1001, 1004, 1006, 1007]
+    assert all(samples.keys() == {"far", "near"} for samples in found.rounds)
+
+
+def test_a_link_that_breaks_in_each_round_ends_it() -> None:
+    far = Far(breaks=set(range(3, 20)))
+    with pytest.raises(LinkLostError):
+        measured_far(far, 9)
+    assert len(far.visits) == 2 + 5
+
+
+@dataclass
+class Elsewhere:
+    """A machine that another process measures on from the second look on."""
+
+    processes: list[int]
+
+    def times(self) -> MachineTimes:
+        return MachineTimes(self.processes.pop(0), 10.0 - len(self.processes), 1.0, 5.0 - len(self.processes))
+
+    def timer_resolution_ns(self) -> int:
+        return 77
+
+    def available_memory(self) -> int:
+        return 0
+
+
+def test_contention_is_that_of_the_machine_elsewhere_and_of_one_process() -> None:
+    watch = Watch(Clock(1), Elsewhere([1, 1, 2, 2]))
+    assert watch.contention() == 1.0
+    assert watch.contention() is None
+    subject = Subject("a", Scripted().open, {}, Elsewhere([1, 1]))
+    found = measure([subject], timing=QUICK, rng=np.random.default_rng(0), sentinel="a")
+    assert (found.quality.timer_resolution_ns, found.quality.contention) == (77, 1.0)
