@@ -55,6 +55,7 @@ ADAPTERS: Final[dict[str, Adapter]] = {
         "binas_deploy.adapters.tensorrt.device:TensorRtRtxDevice", "tensorrt_rtx", "cuda", _RTX, "cuda.bindings"
     ),
     "torch": Adapter("binas_deploy.adapters.torch.device:TorchDevice", "torch", "torch"),
+    "tvm": Adapter("binas_deploy.adapters.tvm.device:TvmDevice", "tvm", "tvm"),
 }
 
 

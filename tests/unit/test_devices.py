@@ -226,7 +226,7 @@ def test_an_unknown_adapter_says_what_there_is() -> None:
 
 def test_the_simulated_device_is_in_no_list() -> None:
     assert "simulated" not in registry.adapter_names()
-    built_in = {"command", "onnxruntime", "openvino", "replay", "tensorrt", "tensorrt_rtx", "torch"}
+    built_in = {"command", "onnxruntime", "openvino", "replay", "tensorrt", "tensorrt_rtx", "torch", "tvm"}
     assert built_in <= set(registry.adapter_names())
 
 
