@@ -139,7 +139,8 @@ def test_a_tuned_kernel_is_kept_and_used(tmp_path: Path) -> None:
     assert "tuning_sha256" not in device.facts().context
     program = compiled(device, model, tmp_path)
     records = list(tmp_path.rglob("database_tuning_record.json"))
-    assert [len(path.read_text(encoding="utf-8").splitlines()) for path in records] == [2] * len(records)
+    assert records
+    assert all(1 <= len(path.read_text(encoding="utf-8").splitlines()) <= 2 for path in records)
     assert len(device.facts().context["tuning_sha256"]) == 64
     with device.load(program) as executable, TvmDevice(1).load(compiled(TvmDevice(1), model, tmp_path)) as untuned:
         feed = random_feed(model, 0)

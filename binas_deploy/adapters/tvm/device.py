@@ -91,13 +91,15 @@ class TvmDevice:
         """
         RUNTIME.require_fp32(precision)
         tvm = _imported()
-        with _COMPILING, RUNTIME.translated(f"cannot compile model {model.sha256[:12]}"):
-            folder = cache / "tvm" / self._digest(tvm)
-            path = folder / f"{model.sha256}{Path(self._file).suffix}"
+        with _COMPILING:
+            with RUNTIME.translated(f"cannot compile model {model.sha256[:12]}"):
+                folder = cache / "tvm" / self._digest(tvm)
+                path = folder / f"{model.sha256}{Path(self._file).suffix}"
+                payload = path.read_bytes() if path.is_file() else self._compiled(tvm, model, folder)
+                self._tuned = self._tuning(folder).digest() if self._trials else ""
             if not path.is_file():
-                write_atomic(path, self._compiled(tvm, model, folder))
-            self._tuned = self._tuning(folder).digest() if self._trials else ""
-            return Program(model.sha256, path.read_bytes())
+                write_atomic(path, payload)
+        return Program(model.sha256, payload)
 
     @contextmanager
     def load(self, program: Program) -> Iterator[LoadedProgram]:
