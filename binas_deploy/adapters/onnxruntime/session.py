@@ -51,10 +51,12 @@ class HostSession:
         self._package = package
         self._session = session
         self._bound: tuple[Feed, Any] | None = None
+        self._rooms: list[Any] = []
 
     def close(self) -> None:
         """Let go of the runtime's objects, also where a caller keeps this one."""
         self._session = self._bound = None
+        self._rooms = []
 
     def run(self, feed: Feed) -> dict[str, NDArray[np.float32]]:
         """Outputs by name."""
@@ -82,9 +84,12 @@ class HostSession:
         binding = self._session.io_binding()
         for name, array in feed.items():
             binding.bind_cpu_input(name, array)
-        for output in self._session.get_outputs():
-            room = self._package.OrtValue.ortvalue_from_numpy(np.zeros(output.shape, np.float32))
-            binding.bind_ortvalue_output(output.name, room)
+        # A binding does not keep what it writes to: without these lists ONNX Runtime 1.23 wrote to freed memory.
+        arrays = [np.zeros(output.shape, np.float32) for output in self._session.get_outputs()]
+        values = [self._package.OrtValue.ortvalue_from_numpy(array) for array in arrays]
+        for output, value in zip(self._session.get_outputs(), values, strict=True):
+            binding.bind_ortvalue_output(output.name, value)
+        self._rooms = [*arrays, *values]
         return binding
 
 
