@@ -114,8 +114,13 @@ def package_version(adapter: Adapter) -> str:
         return ""
     if top == __name__.partition(".")[0]:
         return "built in"
-    found = importlib.metadata.packages_distributions().get(top, [])
+    # Python 3.10 finds no distribution that lists its modules in the newer way: most bear the package's name.
+    found = importlib.metadata.packages_distributions().get(top) or _of_that_name(top)
     return ", ".join(sorted({f"{name} {importlib.metadata.version(name)}" for name in found})) or "unknown version"
+
+
+def _of_that_name(name: str) -> list[str]:
+    return [found.metadata["Name"] for found in importlib.metadata.distributions(name=name)]
 
 
 def _installed(package: str) -> bool:
