@@ -20,7 +20,8 @@ from binas_deploy.testing.networks import random_feed
 WARM_UP: Final = 5
 NOISE_BYTES: Final = 32 * 2**20
 """How much an allocator may keep for itself, besides half a program per cycle."""
-_SETTLE_SECONDS: Final = 5.0
+STRETCHES: Final = 3
+_SETTLE_SECONDS: Final = 2.0
 _PAUSE_SECONDS: Final = 0.05
 
 
@@ -28,14 +29,22 @@ class CleanupExam(Candidate):
     """Nothing stays behind of a program, whichever way its context is left."""
 
     def test_loading_leaks_nothing(self, tmp_path: Path) -> None:
-        """Threads, open files, child processes and memory are the same after many load/unload cycles."""
+        """Threads, open files, child processes and memory are the same after many load/unload cycles.
+
+        A leak grows on and on. What an allocator keeps for itself it keeps once or twice: no leak is called before it
+        has grown by as much again, and again.
+        """
         device, model = self.make_device(), _heavy_model()
         program = device.compile(model, precision=self.precision, cache=tmp_path)
+        allowed_bytes = NOISE_BYTES + self.cycles * len(model.payload) // 2
         _cycle(device, program, model, WARM_UP)
-        before = held()
-        _cycle(device, program, model, self.cycles)
-        kept = _kept_since(before, NOISE_BYTES + self.cycles * len(model.payload) // 2)
-        require(not kept, f"after {self.cycles} cycles of loading there are more {'; '.join(kept)}")
+        for _ in range(STRETCHES):
+            before = held()
+            _cycle(device, program, model, self.cycles)
+            kept = _kept_since(before, allowed_bytes)
+            if not kept:
+                return
+        require(False, f"with every {self.cycles} cycles of loading there are more {'; '.join(kept)}")
 
     def test_an_error_inside_leaves_the_device_usable(self, tmp_path: Path) -> None:
         """An exception of the caller's comes out as it went in, and the next program loads."""
