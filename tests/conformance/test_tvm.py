@@ -29,10 +29,6 @@ class TestTvm(DeviceSuite):
     def make_device(self) -> Device:
         return TvmDevice(threads=1)
 
-    @pytest.mark.xfail(reason="TVM keeps the libraries that it has loaded: 4.8 MB a load of a network of 2.4 MB")
-    def test_loading_leaks_nothing(self, tmp_path: Path) -> None:
-        super().test_loading_leaks_nothing(tmp_path)
-
 
 def model_of(op: str, **attributes: Any) -> OnnxModel:
     """One operator, on and to arrays of `SHAPE`."""

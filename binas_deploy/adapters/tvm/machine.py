@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Final
@@ -24,7 +25,9 @@ _LOCK: Final = threading.Lock()
 
 
 class Here:
-    """This process."""
+    """This process. TVM keeps each library that it has loaded until the process ends, so each is loaded once."""
+
+    _loaded: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, tvm: Any) -> None:
         self._tvm = tvm
@@ -40,15 +43,22 @@ class Here:
     @contextlib.contextmanager
     def opened(self, payload: bytes, name: str = LIBRARY) -> Iterator[Any]:
         """A program as TVM's module."""
-        with TemporaryDirectory(prefix="binas-deploy-", ignore_cleanup_errors=True) as folder:
-            path = Path(folder, name)
-            path.write_bytes(payload)
-            module = self._tvm.runtime.load_module(str(path))
-        yield module  # mapped by now: a file that is gone leaves nothing behind, whatever ends this process
+        key = sha256(payload).hexdigest()
+        with _LOCK:
+            if key not in self._loaded:
+                self._loaded[key] = self._load(payload, name)
+        yield self._loaded[key]
 
     def cpu(self) -> str:
         """What CPU that is."""
         return host.cpu_model()
+
+    def _load(self, payload: bytes, name: str) -> Any:
+        with TemporaryDirectory(prefix="binas-deploy-", ignore_cleanup_errors=True) as folder:
+            path = Path(folder, name)
+            path.write_bytes(payload)
+            # Mapped at once: a file that is gone leaves nothing behind, whatever ends this process.
+            return self._tvm.runtime.load_module(str(path))
 
 
 class Board:
