@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from binas_deploy.model import OnnxModel
 
 if TYPE_CHECKING:
+    from binas_deploy.energy import EnergySensor
     from binas_deploy.quality import Machine
 
 Feed = Mapping[str, NDArray[np.float32]]
@@ -111,4 +112,12 @@ class RunsElsewhere(Protocol):
 
     def machine(self) -> Machine:
         """That machine, for whoever would look at this one."""
+        ...
+
+    def sensor(self) -> EnergySensor:
+        """What measures there how much energy the device uses.
+
+        Raises:
+            DeviceError, EnvironmentFault: nothing does, and why.
+        """
         ...

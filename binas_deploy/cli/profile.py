@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import click
@@ -68,7 +67,6 @@ def command(
     from binas_deploy.devices import load_device_spec
     from binas_deploy.quantities import parse_quantity
     from binas_deploy.space_file import load_space
-    from binas_deploy.steps.energy import energy_sensor
     from binas_deploy.steps.profile import profile
     from binas_deploy.table import LatencyTable
 
@@ -84,7 +82,7 @@ def command(
         force=force,
         sources=[LatencyTable.load(source) for source in sources],
         networks=networks,
-        energy=partial(energy_sensor, spec) if energy else None,
+        energy=energy,
     )
     session.file(path)
     session.show(profile_text(table, path))

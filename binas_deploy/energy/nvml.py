@@ -86,7 +86,7 @@ def nvml() -> Nvml:
         package = importlib.import_module("pynvml")
     except ImportError as error:
         raise EnvironmentFault(
-            "NVML: the package 'nvidia-ml-py' is not installed. Install it with: pip install nvidia-ml-py"
+            "NVML: the package 'nvidia-ml-py' is not installed. Install it with: pip install 'binas-deploy[nvidia]'"
         ) from error
     return Nvml(package)
 

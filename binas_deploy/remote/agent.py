@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from binas_deploy import __version__
-from binas_deploy.adapters.base import Device, Executable, Feed, Precision, Program
+from binas_deploy.adapters.base import Device, Executable, Feed, KeepsArtefacts, Precision, Program
 from binas_deploy.adapters.registry import make_device
+from binas_deploy.energy import EnergySensor, find_sensor
 from binas_deploy.errors import InputError
 from binas_deploy.model import OnnxModel
 from binas_deploy.quality import ThisMachine
@@ -22,15 +23,21 @@ from binas_deploy.remote.faults import failed
 from binas_deploy.remote.frames import PROTOCOL, Frame, ProtocolError, Stream
 from binas_deploy.remote.kept_models import KeptModels
 from binas_deploy.remote.messages import (
+    ArtefactsReply,
+    AskArtefacts,
     AskFacts,
+    AskJoules,
     AskMachine,
+    AskSensor,
     AskVisit,
+    CloseSensor,
     Compile,
     Done,
     FactsReply,
     GiveFeed,
     GiveModel,
     Hello,
+    JoulesReply,
     Load,
     MachineReply,
     Missing,
@@ -41,6 +48,7 @@ from binas_deploy.remote.messages import (
     Run,
     Sample,
     Samples,
+    SensorReply,
     Unload,
     VisitReply,
     Welcome,
@@ -119,6 +127,7 @@ class Agent:
         self._loads = 0
         self._feeds: dict[str, Feed] = {}
         self._machine = ThisMachine()
+        self._sensor: EnergySensor | None = None
 
     def close(self) -> None:
         """Free everything."""
@@ -126,6 +135,7 @@ class Agent:
             _, loaded = self._loaded.popitem()
             with contextlib.suppress(Exception):  # the next one is to be freed whatever this one does
                 loaded.stack.close()
+        self._close_sensor()
 
     def answer(self, request: Request, body: bytes) -> Frame:
         """The reply to a request.
@@ -142,6 +152,15 @@ class Agent:
                 return self._facts()
             case AskMachine():
                 return self._machine_now()
+            case AskArtefacts():
+                return self._artefacts()
+            case AskSensor():
+                return self._open_sensor()
+            case AskJoules():
+                return JoulesReply(joules=self._open().joules()).frame()
+            case CloseSensor():
+                self._close_sensor()
+                return Done().frame()
             case Compile():
                 return self._compile(request)
             case GiveModel():
@@ -198,6 +217,30 @@ class Agent:
             timer_resolution_ns=self._machine.timer_resolution_ns(),
             available_memory=self._machine.available_memory(),
         ).frame()
+
+    def _artefacts(self) -> Frame:
+        device = self._device()
+        found = device.artefacts() if isinstance(device, KeepsArtefacts) else {}
+        sizes = {suffix: len(content) for suffix, content in found.items()}
+        return ArtefactsReply(sizes=sizes).frame(b"".join(found.values()))
+
+    def _open_sensor(self) -> Frame:
+        self._close_sensor()
+        identity = self._device().facts().identity
+        sensor = find_sensor(provider=identity.get("provider", ""), model=identity.get("device_model", ""))
+        sensor.__enter__()  # it stays open from one request to the next; `_close_sensor` leaves it
+        self._sensor = sensor
+        return SensorReply(name=sensor.name, least_seconds=sensor.least_seconds).frame()
+
+    def _open(self) -> EnergySensor:
+        if self._sensor is None:
+            raise ProtocolError("no sensor is open.")
+        return self._sensor
+
+    def _close_sensor(self) -> None:
+        if self._sensor is not None:
+            sensor, self._sensor = self._sensor, None
+            sensor.__exit__(None, None, None)
 
     def _compile(self, request: Compile) -> Frame:
         payload = self._models.get(request.model)

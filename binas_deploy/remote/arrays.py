@@ -1,4 +1,4 @@
-"""Arrays in the bodies of frames: float32 tensors and int64 samples, little-endian."""
+"""What the bodies of frames hold: float32 tensors and int64 samples, little-endian, or files."""
 
 from __future__ import annotations
 
@@ -43,6 +43,18 @@ def unpacked(heads: Sequence[ArrayHead], body: bytes) -> dict[str, NDArray[np.fl
     values = np.frombuffer(body, _FLOAT).astype(np.float32)
     parts = np.split(values, np.cumsum(sizes)[:-1])
     return {head.name: part.reshape(head.shape) for head, part in zip(heads, parts, strict=True)}
+
+
+def unpacked_parts(sizes: Mapping[str, int], body: bytes) -> dict[str, bytes]:
+    """The bytes of each name, which follow one another in ``body``.
+
+    Raises:
+        ProtocolError: the body is longer or shorter than that.
+    """
+    if sum(sizes.values()) != len(body):
+        raise ProtocolError(f"a body of {len(body)} bytes does not hold the {len(sizes)} files it should.")
+    ends = np.cumsum(list(sizes.values())).tolist()
+    return {name: body[end - size : end] for (name, size), end in zip(sizes.items(), ends, strict=True)}
 
 
 def packed_samples(samples: NDArray[np.int64]) -> bytes:

@@ -21,6 +21,7 @@ from binas_deploy.quality import MachineTimes
 from binas_deploy.remote.connection import Way
 from binas_deploy.remote.link import Link
 from binas_deploy.remote.messages import Open
+from binas_deploy.remote.sensor import RemoteSensor
 from binas_deploy.remote.session import AgentSession
 from binas_deploy.visit import Timing, Visit
 
@@ -58,6 +59,18 @@ class RemoteDevice:
     def machine(self) -> RemoteMachine:
         """The machine there, for whoever would look at this one."""
         return RemoteMachine(self._link)
+
+    def artefacts(self) -> Mapping[str, bytes]:
+        """Files to keep beside a table, such as a timing cache; none where the device there has none."""
+        return self._link.do(AgentSession.artefacts)
+
+    def sensor(self) -> RemoteSensor:
+        """The sensor there of what the device uses.
+
+        Raises:
+            DeviceError, EnvironmentFault: there is none, or it cannot be read, and why.
+        """
+        return RemoteSensor(self._link)
 
     def compile(self, model: OnnxModel, *, precision: Precision, cache: Path) -> RemoteProgram:
         """Compile there; what is kept of it is kept there, and not in ``cache``.

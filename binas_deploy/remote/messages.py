@@ -18,6 +18,8 @@ from binas_deploy.visit import Timing
 _T = TypeVar("_T")
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Suffix = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,31}$")]
+"""Of a file's name: no way out of a folder."""
 _Number = Annotated[int, Field(ge=0, le=2**63 - 1)]
 _Count = Annotated[int, Field(ge=1, le=1_000_000)]
 _Shape = Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(max_length=8)]
@@ -72,6 +74,30 @@ class AskMachine(Message):
     """How the machine is now."""
 
     type: Literal["machine"] = "machine"
+
+
+class AskArtefacts(Message):
+    """What the device's programs were made with."""
+
+    type: Literal["artefacts"] = "artefacts"
+
+
+class AskSensor(Message):
+    """The sensor of what the device uses, opened; one that was open is closed."""
+
+    type: Literal["sensor"] = "sensor"
+
+
+class AskJoules(Message):
+    """What the sensor has counted."""
+
+    type: Literal["joules"] = "joules"
+
+
+class CloseSensor(Message):
+    """Let go of the sensor."""
+
+    type: Literal["close-sensor"] = "close-sensor"
 
 
 class Compile(Message):
@@ -201,6 +227,28 @@ class MachineReply(Message):
     available_memory: _Number
 
 
+class ArtefactsReply(Message):
+    """Bytes of each artefact by suffix; they follow one another in the body."""
+
+    type: Literal["artefacts"] = "artefacts"
+    sizes: Annotated[dict[Suffix, _Number], Field(max_length=16)]
+
+
+class SensorReply(Message):
+    """`EnergySensor`."""
+
+    type: Literal["sensor"] = "sensor"
+    name: PlainText
+    least_seconds: _Amount
+
+
+class JoulesReply(Message):
+    """Since some moment."""
+
+    type: Literal["joules"] = "joules"
+    joules: _Amount
+
+
 class Missing(Message):
     """The model is not in the agent's cache: give it."""
 
@@ -244,9 +292,38 @@ class Failed(Message):
 
 
 Request = (
-    Hello | Open | AskFacts | AskMachine | Compile | GiveModel | GiveFeed | Load | Unload | Run | Sample | AskVisit
+    Hello
+    | Open
+    | AskFacts
+    | AskMachine
+    | AskArtefacts
+    | AskSensor
+    | AskJoules
+    | CloseSensor
+    | Compile
+    | GiveModel
+    | GiveFeed
+    | Load
+    | Unload
+    | Run
+    | Sample
+    | AskVisit
 )
-Reply = Welcome | Done | FactsReply | MachineReply | Missing | Numbered | Outputs | Samples | VisitReply | Failed
+Reply = (
+    Welcome
+    | Done
+    | FactsReply
+    | MachineReply
+    | ArtefactsReply
+    | SensorReply
+    | JoulesReply
+    | Missing
+    | Numbered
+    | Outputs
+    | Samples
+    | VisitReply
+    | Failed
+)
 _REQUESTS: Final[TypeAdapter[Request]] = TypeAdapter(Annotated[Request, Field(discriminator="type")])
 _REPLIES: Final[TypeAdapter[Reply]] = TypeAdapter(Annotated[Reply, Field(discriminator="type")])
 

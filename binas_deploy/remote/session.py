@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from binas_deploy.adapters.base import Feed, Precision
 from binas_deploy.model import OnnxModel
-from binas_deploy.remote.arrays import packed, unpacked, unpacked_samples
+from binas_deploy.remote.arrays import packed, unpacked, unpacked_parts, unpacked_samples
 from binas_deploy.remote.connection import Connection, Way
 from binas_deploy.remote.frames import ProtocolError
 from binas_deploy.remote.messages import (
+    ArtefactsReply,
+    AskArtefacts,
     AskFacts,
+    AskJoules,
     AskMachine,
+    AskSensor,
     AskVisit,
+    CloseSensor,
     Compile,
     Done,
     FactsReply,
     GiveFeed,
     GiveModel,
+    JoulesReply,
     Load,
     MachineReply,
     Missing,
@@ -28,6 +36,7 @@ from binas_deploy.remote.messages import (
     Run,
     Sample,
     Samples,
+    SensorReply,
     Unload,
     VisitReply,
 )
@@ -63,6 +72,23 @@ class AgentSession:
     def machine(self) -> MachineReply:
         """How it is now."""
         return self._connection.ask(AskMachine(), MachineReply)[0]
+
+    def artefacts(self) -> Mapping[str, bytes]:
+        """What its programs were made with, by suffix."""
+        reply, body = self._connection.ask(AskArtefacts(), ArtefactsReply)
+        return unpacked_parts(reply.sizes, body)
+
+    def sensor(self) -> SensorReply:
+        """The sensor of energy there, opened."""
+        return self._connection.ask(AskSensor(), SensorReply)[0]
+
+    def joules(self) -> float:
+        """What that sensor has counted."""
+        return self._connection.ask(AskJoules(), JoulesReply)[0].joules
+
+    def close_sensor(self) -> None:
+        """Let go of it."""
+        self._connection.ask(CloseSensor(), Done)
 
     def program(self, model: OnnxModel, precision: Precision) -> int:
         """The number of a compiled model; it is sent where the agent does not have it."""

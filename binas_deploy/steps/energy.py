@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from binas_deploy.adapters.base import Device
+from binas_deploy.adapters.base import Device, RunsElsewhere
 from binas_deploy.conditions import BACK_TO_BACK
-from binas_deploy.devices import DeviceSpec, open_device
+from binas_deploy.devices import DeviceSpec
 from binas_deploy.documents import timestamp
 from binas_deploy.energy import EnergySensor, find_sensor
 from binas_deploy.errors import DeviceError, EnvironmentFault, InputError
@@ -21,8 +21,8 @@ from binas_deploy.table.energy import with_energy
 USUAL: Final = EnergyTiming()
 
 
-def energy_sensor(spec: DeviceSpec) -> EnergySensor:
-    """The sensor that measures what this device uses.
+def energy_sensor(spec: DeviceSpec, device: Device) -> EnergySensor:
+    """The sensor that measures what ``device`` of ``spec`` uses, on the machine that it runs on.
 
     Raises:
         EnvironmentFault: a permission or a package is missing; the message says what to do.
@@ -30,17 +30,16 @@ def energy_sensor(spec: DeviceSpec) -> EnergySensor:
         InputError: networks are to be called in a rhythm.
     """
     require_back_to_back(spec.cadence)
-    if spec.transport != "local":
-        raise EnvironmentFault(
-            f"device '{spec.name}': energy is not measured over {spec.transport}; sensors are read on the machine that "
-            "the tool runs on. Run the tool on the device itself, or profile without --energy."
-        )
-    identity = open_device(spec).facts().identity
     try:
-        return find_sensor(provider=identity.get("provider", ""), model=identity.get("device_model", ""))
+        return device.sensor() if isinstance(device, RunsElsewhere) else _sensor_here(device)
     except (DeviceError, EnvironmentFault) as error:
         advice = "Or profile without --energy: a table then holds latency alone."
         raise type(error)(f"device '{spec.name}': energy is not measured: {error} {advice}") from error
+
+
+def _sensor_here(device: Device) -> EnergySensor:
+    identity = device.facts().identity
+    return find_sensor(provider=identity.get("provider", ""), model=identity.get("device_model", ""))
 
 
 def require_back_to_back(cadence: str) -> None:

@@ -27,7 +27,7 @@ from binas_deploy.resources import piece_form
 from binas_deploy.shipped import shipped_accuracy
 from binas_deploy.space import SearchSpace
 from binas_deploy.steps.campaign import Campaign, Finished, Job, table_of
-from binas_deploy.steps.energy import add_energy, require_back_to_back
+from binas_deploy.steps.energy import add_energy, energy_sensor, require_back_to_back
 from binas_deploy.steps.networks import Network, further_networks, informative_networks, scouting_networks
 from binas_deploy.steps.subjects import open_subjects
 from binas_deploy.steps.tables import find_table, table_lock, valid_table, workspace_table
@@ -57,26 +57,25 @@ def profile(
     force: bool = False,
     sources: Sequence[LatencyTable] = (),
     networks: int | None = None,
-    energy: Callable[[], EnergySensor] | None = None,
+    energy: bool = False,
 ) -> tuple[Path, LatencyTable]:
     """The latency table of ``space`` on the device, and where it stands in ``workspace``.
 
     A valid table that is there is returned as it is, unless ``force``. Each round is journaled: after a kill or
     Ctrl-C, the next call continues with the rounds that are complete. ``seed`` draws the networks and orders.
     With ``sources``, tables of other devices for this space, no piece is measured, and ten ``networks`` get far.
-    With ``energy``, which finds the sensor, what its networks use is measured after that, and added to a table that is
-    there without. It is called before anything is measured, and not where the table holds energy already.
+    With ``energy``, what its networks use is measured after that, and added to a table that is there without. The
+    sensor is sought before anything is measured, and not where the table holds energy already.
 
     Raises:
         InputError: fewer than 3 networks asked, or energy of calls in a rhythm.
         MismatchError: a source is of another space.
         MismatchError, DocumentError: what stands in the table's place is another's or damaged (not with ``force``).
         EnvironmentFault: another run writes this table, an extra is missing, or the disk refuses.
-        DeviceError: the device failed.
-        And what ``energy`` raises.
+        DeviceError: the device failed, or there is no sensor of energy.
     """
     asked = spec.with_threads(threads).with_networks(networks)
-    if energy is not None:
+    if energy:
         require_back_to_back(asked.cadence)
     for source in sources:
         source.require_space(space, f"the latency table of device '{source.device}'")
@@ -88,7 +87,7 @@ def profile(
     path = workspace_table(workspace, asked, space, conditions)
     job = Job(space, asked, device, facts, conditions, seed, tuple(sources))
     table = None if force else _existing(job, path)
-    sensor = energy() if energy is not None and (table is None or table.energy is None) else None
+    sensor = energy_sensor(asked, device) if energy and (table is None or table.energy is None) else None
     if table is None:
         with table_lock(path):
             # Another run may have finished between the first look and the lock.

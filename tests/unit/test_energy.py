@@ -20,7 +20,7 @@ from binas_deploy.adapters.base import Feed
 from binas_deploy.budget import Budget
 from binas_deploy.cli.main import cli
 from binas_deploy.columns import Columns
-from binas_deploy.devices import DeviceSpec
+from binas_deploy.devices import DeviceSpec, open_device
 from binas_deploy.energy import EnergySensor, find_sensor
 from binas_deploy.errors import DeviceError, DocumentError, InfeasibleBudgetError, InputError, NotMeasuredError
 from binas_deploy.measure import Subject
@@ -76,7 +76,7 @@ class Package:
 
 @pytest.fixture
 def package(tmp_path: Path, fake_adapter: None, monkeypatch: pytest.MonkeyPatch) -> Package:
-    """Whatever runs on the simulated device is counted."""
+    """Whatever runs on the simulated device is counted, and its sensor is the one that is found."""
     package, sample = Package(tmp_path / "sys"), FakeExecutable.sample
     package.write()
 
@@ -85,7 +85,18 @@ def package(tmp_path: Path, fake_adapter: None, monkeypatch: pytest.MonkeyPatch)
         return sample(self, feed, count=count)
 
     monkeypatch.setattr(FakeExecutable, "sample", counted)
+    look_in(monkeypatch, package.root)
     return package
+
+
+def look_in(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    """Sensors are sought in /sys, which differs from machine to machine."""
+
+    def found(*, provider: str, model: str) -> EnergySensor:
+        assert (provider, model) == ("simulated", "simulated")
+        return find_sensor(root, provider="CPU")
+
+    monkeypatch.setattr(step, "find_sensor", found)
 
 
 def used_by(space: SearchSpace, arch: Architecture) -> float:
@@ -168,7 +179,7 @@ def test_a_sensor_that_stands_still_is_found_out(tmp_path: Path) -> None:
 def test_profile_measures_fits_and_keeps_energy(
     tiny_space: SearchSpace, fake_spec: DeviceSpec, package: Package, tmp_path: Path
 ) -> None:
-    path, table = profile(tiny_space, fake_spec, workspace=tmp_path, energy=lambda: package.sensor)
+    path, table = profile(tiny_space, fake_spec, workspace=tmp_path, energy=True)
     assert all(len(anchor.energy_nj) == 3 for anchor in table.anchors)
     assert table.runs[-1].host["energy_sensor"] == "RAPL package-0"
     assert [run.id for run in table.runs] == [0, 1]
@@ -181,27 +192,27 @@ def test_profile_measures_fits_and_keeps_energy(
     loaded = LatencyTable.load(path)
     assert (loaded, loaded.digest) == (table, table.digest)
     before, text = package.calls, path.read_bytes()
-    assert profile(tiny_space, fake_spec, workspace=tmp_path, energy=lambda: package.sensor)[1] == table
+    assert profile(tiny_space, fake_spec, workspace=tmp_path, energy=True)[1] == table
     assert (package.calls, path.read_bytes()) == (before, text)
 
 
 def test_the_sensor_is_sought_first_and_only_where_it_is_needed(
-    tiny_space: SearchSpace, fake_spec: DeviceSpec, package: Package, tmp_path: Path
+    tiny_space: SearchSpace, fake_spec: DeviceSpec, package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none() -> EnergySensor:
-        raise DeviceError("no sensor")
-
+    look_in(monkeypatch, tmp_path / "nothing")
     with pytest.raises(DeviceError, match="no sensor"):
-        profile(tiny_space, fake_spec, workspace=tmp_path, energy=none)
+        profile(tiny_space, fake_spec, workspace=tmp_path, energy=True)
     assert (package.calls, list(tmp_path.rglob("*.journal"))) == (0, [])
     plain = profile(tiny_space, fake_spec, workspace=tmp_path)[1]
     with pytest.raises(DeviceError, match="no sensor"):
-        profile(tiny_space, fake_spec, workspace=tmp_path, energy=none)
-    table = profile(tiny_space, fake_spec, workspace=tmp_path, energy=lambda: package.sensor)[1]
+        profile(tiny_space, fake_spec, workspace=tmp_path, energy=True)
+    look_in(monkeypatch, package.root)
+    table = profile(tiny_space, fake_spec, workspace=tmp_path, energy=True)[1]
+    look_in(monkeypatch, tmp_path / "nothing")
     assert table.digest != plain.digest
-    assert profile(tiny_space, fake_spec, workspace=tmp_path, energy=none)[1] == table
+    assert profile(tiny_space, fake_spec, workspace=tmp_path, energy=True)[1] == table
     with pytest.raises(DeviceError, match="no sensor"):
-        profile(tiny_space, fake_spec, workspace=tmp_path, energy=none, force=True)
+        profile(tiny_space, fake_spec, workspace=tmp_path, energy=True, force=True)
 
 
 def test_energy_is_added_to_a_table_that_is_there_and_latencies_stay(
@@ -211,9 +222,9 @@ def test_energy_is_added_to_a_table_that_is_there_and_latencies_stay(
     with monkeypatch.context() as patch:
         patch.setattr(package, "stuck", True)
         with pytest.raises(DeviceError, match="counted nothing"):
-            profile(tiny_space, fake_spec, workspace=tmp_path, energy=lambda: package.sensor)
+            profile(tiny_space, fake_spec, workspace=tmp_path, energy=True)
     assert LatencyTable.load(path) == plain  # what was measured is not lost
-    _, table = profile(tiny_space, fake_spec, workspace=tmp_path, energy=lambda: package.sensor)
+    _, table = profile(tiny_space, fake_spec, workspace=tmp_path, energy=True)
     bare = replace(table, energy=None, runs=plain.runs, anchors=plain.anchors)
     assert (bare, table.energy is None) == (plain, False)
     with pytest.raises(InputError, match=r"is not in .* any more: it was .* got energy added .*Search again"):
@@ -225,8 +236,8 @@ def test_networks_called_in_a_rhythm_are_refused(
 ) -> None:
     slow = fake_spec.with_cadence("every 33ms")
     for ask in (
-        lambda: profile(tiny_space, slow, workspace=tmp_path, energy=lambda: package.sensor),
-        lambda: step.energy_sensor(slow),
+        lambda: profile(tiny_space, slow, workspace=tmp_path, energy=True),
+        lambda: step.energy_sensor(slow, open_device(slow)),
     ):
         with pytest.raises(InputError, match="energy is measured with calls back-to-back, not every 33ms"):
             ask()
@@ -364,20 +375,9 @@ def run(workspace: Path, space: Path, command: str, *args: str) -> Result:
     return CliRunner().invoke(cli, words, prog_name="binas-deploy")
 
 
-def look_in(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
-    """The command line looks into /sys, which differs from machine to machine."""
-
-    def found(*, provider: str, model: str) -> EnergySensor:
-        assert (provider, model) == ("simulated", "simulated")
-        return find_sensor(root, provider="CPU")
-
-    monkeypatch.setattr(step, "find_sensor", found)
-
-
 def test_from_profile_to_search(
     workspace: Path, tiny_space_path: Path, package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look_in(monkeypatch, package.root)
     ask = partial(run, workspace, tiny_space_path)
     assert ask("profile").exit_code == 0
     assert "not measured: no sensor was read; profile with --energy" in ask("table show").stdout
@@ -406,24 +406,6 @@ def test_without_a_sensor_it_is_3_and_nothing_is_measured(
     assert "device 'fake': energy is not measured: no sensor of energy can be read. RAPL: " in result.stderr
     assert "Or profile without --energy" in result.stderr
     assert (package.calls, list(workspace.rglob("*.json"))) == (0, [workspace / "accuracy.json"])
-
-
-def test_the_sensor_is_sought_for_the_threads_that_are_asked(
-    workspace: Path, tiny_space_path: Path, package: Package, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[int] = []
-
-    def sensor(spec: DeviceSpec) -> EnergySensor:
-        asked.append(spec.threads)
-        return package.sensor
-
-    monkeypatch.setattr(step, "energy_sensor", sensor)
-    result = run(workspace, tiny_space_path, "profile", "--energy", "--threads", "2")
-    assert result.exit_code == 0, result.stderr
-    assert asked == [2]
-    assert "2 thread(s)" in result.stdout
-    again = run(workspace, tiny_space_path, "profile", "--energy", "--threads", "2")
-    assert (again.exit_code, asked) == (0, [2])
 
 
 def test_a_search_for_now_carries_over_latency_alone(

@@ -302,7 +302,7 @@ def test_of_several_gpus_one_must_be_chosen(sysfs: Sysfs, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("package", "error", "message"),
     [
-        (None, EnvironmentFault, "pip install nvidia-ml-py"),
+        (None, EnvironmentFault, "pip install .binas-deploy"),
         (StandIn(0), DeviceError, "answers nvmlInit with: Driver Not Loaded"),
         (StandIn(counts=False), DeviceError, "TotalEnergyConsumption with: Not Supported"),
         (ModuleType("pynvml"), EnvironmentFault, "'pynvml' has no nvmlInit: .*pip install --upgrade nvidia-ml-py"),

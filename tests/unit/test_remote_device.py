@@ -18,6 +18,7 @@ from binas_deploy.adapters.base import DeviceFacts, Precision, Program
 from binas_deploy.devices import DeviceSpec, SshSpec, TimingSpec, open_device
 from binas_deploy.errors import BinasError, DeviceError, EnvironmentFault, LinkLostError
 from binas_deploy.measure import Timing
+from binas_deploy.measure_energy import EnergyTiming, measure_energy
 from binas_deploy.remote import connection, link
 from binas_deploy.remote.connection import Connection
 from binas_deploy.remote.device import RemoteDevice
@@ -28,6 +29,7 @@ from binas_deploy.remote.ssh import SshTarget, Unreachable
 from binas_deploy.space import SearchSpace
 from binas_deploy.steps.energy import energy_sensor
 from binas_deploy.steps.profile import profile
+from binas_deploy.steps.subjects import network_key, network_model, open_subjects
 from binas_deploy.testing.fake_device import FakeDevice
 from binas_deploy.testing.networks import random_feed, random_network, small_space
 
@@ -70,7 +72,7 @@ def others() -> set[psutil.Process]:
 
 
 def agents() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if AGENT in _words(child)]
+    return [child for child in psutil.Process().children() if any(AGENT in word for word in _words(child))]
 
 
 def _words(process: psutil.Process) -> list[str]:
@@ -173,10 +175,74 @@ def test_a_profile_goes_on_when_the_agent_is_killed_at_any_moment(
     assert table.simulated
 
 
-def test_energy_is_not_read_on_the_wrong_machine() -> None:
+def with_rail(root: Path) -> str:
+    """An agent on a board that takes 5 W, as the kernel shows it in ``root``."""
+    folder = root / "bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3"
+    folder.mkdir(parents=True)
+    for name, text in {"in1_label": "VDD_IN", "in1_input": "5000", "curr1_input": "1000"}.items():
+        (folder / name).write_text(f"{text}\n", encoding="utf-8")
+    return f"""
+from functools import partial
+from pathlib import Path
+from binas_deploy.remote import agent
+agent.find_sensor = partial(agent.find_sensor, Path({str(root)!r}))
+{AGENT}"""
+
+
+def test_energy_is_read_where_the_network_runs(tiny_space: SearchSpace, tmp_path: Path) -> None:
+    device = RemoteDevice(Here(with_rail(tmp_path / "sys")), "simulated", 1, {})
     spec = DeviceSpec(name="far", adapter="simulated", transport="ssh", ssh=SshSpec(host="board"))
-    with pytest.raises(EnvironmentFault, match="not measured over ssh"):
-        energy_sensor(spec)
+    sensor = energy_sensor(spec, device)
+    assert sensor.name == "INA3221 rail VDD_IN"
+    assert sensor.least_seconds >= 0.5
+    archs = {network_key(tiny_space, arch): arch for arch in (tiny_space.smallest(), tiny_space.largest())}
+    models = {key: network_model(tiny_space, arch, 1) for key, arch in archs.items()}
+    timing = EnergyTiming(seconds=0.001, least_calls=5)
+    with open_subjects(device, models) as subjects:
+        found = measure_energy(subjects, sensor, timing=timing, rng=np.random.default_rng(0))
+    assert all(len(row) == timing.rounds and min(row) > 0 for row in found.values())
+
+
+def test_energy_counted_over_a_link_that_broke_is_not_believed(tmp_path: Path) -> None:
+    device = RemoteDevice(Here(with_rail(tmp_path / "sys")), "simulated", 1, {})
+    with device.sensor() as sensor:
+        assert sensor.joules() >= 0
+        assert kill_agents()
+        device.facts()  # connects again
+        with pytest.raises(LinkLostError, match="the link broke while energy was counted"):
+            sensor.joules()
+
+
+def test_a_board_without_a_sensor_says_so(tmp_path: Path) -> None:
+    spec = DeviceSpec(name="far", adapter="simulated", transport="ssh", ssh=SshSpec(host="board"))
+    with pytest.raises(DeviceError, match=r"device 'far': energy is not measured: .*Provider 'simulated'"):
+        energy_sensor(spec, RemoteDevice(Here(), "simulated", 1, {}))
+
+
+def test_what_programs_were_made_with_comes_along(tmp_path: Path) -> None:
+    keeping = """
+from binas_deploy.testing.fake_device import FakeDevice
+FakeDevice.artefacts = lambda self: {"timing.cache": bytes(range(256)), "log": b""}
+"""
+    device = RemoteDevice(Here(keeping + AGENT), "simulated", 1, {})
+    assert device.artefacts() == {"timing.cache": bytes(range(256)), "log": b""}
+    assert RemoteDevice(Here(), "simulated", 1, {}).artefacts() == {}
+
+
+def test_a_file_that_would_lie_elsewhere_is_refused() -> None:
+    hostile = """
+from binas_deploy.testing.fake_device import FakeDevice
+from binas_deploy.remote import messages
+from typing import Any
+class Loose(messages.Message):
+    type: str = "artefacts"
+    sizes: dict[str, Any]
+from binas_deploy.remote import agent
+agent.ArtefactsReply = Loose
+FakeDevice.artefacts = lambda self: {"x/../../../evil": b"1"}
+"""
+    with pytest.raises(DeviceError, match="sizes"):
+        RemoteDevice(Here(hostile + AGENT), "simulated", 1, {}).artefacts()
 
 
 def test_opening_contacts_nobody() -> None:
