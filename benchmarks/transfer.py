@@ -79,7 +79,7 @@ def _draw(
     known = [anchor for kind in KINDS for anchor in mixed[kind][: shares[kind]]]
     fitted = LatencyTable.fit(
         target.space,
-        [(anchor.arch, anchor.measurement.location) for anchor in known],
+        [(anchor.arch, anchor.location) for anchor in known],
         sources=[source] if source else (),
     )
     return {kind: _figures(fitted, mixed[kind][shares[kind] :]) for kind in KINDS}
@@ -88,7 +88,7 @@ def _draw(
 def _figures(fitted: LatencyTable, anchors: list[Anchor]) -> dict[str, float]:
     design = Columns(fitted.space).design([anchor.arch for anchor in anchors])
     predicted: Floats = design @ fitted.calibration.costs
-    measured = np.array([anchor.measurement.location for anchor in anchors])
+    measured = np.array([anchor.location for anchor in anchors])
     share = fitted.model.margin.two_sided().share
     return {
         "mape": float(100 * np.abs(predicted / measured - 1).mean()),

@@ -137,4 +137,4 @@ class Predicted:
 def anchors_of(table: LatencyTable) -> tuple[StatedAnchor, ...]:
     """Whole networks of a table with their medians, as a manifest states them: at most 16, evenly spread in latency."""
     rows = spread(table.anchors, MOST_ANCHORS)
-    return tuple(StatedAnchor(row.arch, row.kind, row.measurement.location) for row in rows)
+    return tuple(StatedAnchor(row.arch, row.kind, row.location) for row in rows)

@@ -66,13 +66,13 @@ def chosen_anchors(table: LatencyTable) -> tuple[Anchor, ...]:
 
 def reconciled(table: LatencyTable, chosen: Sequence[Anchor], now_ns: Sequence[float]) -> Reconciliation:
     """From the table to now, by these networks of it and their latencies now."""
-    then = [anchor.measurement.location for anchor in chosen]
+    then = [anchor.location for anchor in chosen]
     return reconcile(then, now_ns, noise=table.calibration.noise)
 
 
 def typical_ns(anchors: Sequence[Anchor]) -> float:
     """The latency of one of them in the middle, when the table was made."""
-    return float(np.median([anchor.measurement.location for anchor in anchors]))
+    return float(np.median([anchor.location for anchor in anchors]))
 
 
 def explanation(slowdown: float, quality: Quality, then: Mapping[str, str], now: Mapping[str, str]) -> str:

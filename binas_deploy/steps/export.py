@@ -101,7 +101,7 @@ def _table(result: SearchResult, given: LatencyTable | None, workspace: Path) ->
     searched_with = result.latency_budget.table_digest
     if given is None:
         return table_of_digest(workspace, result.device, result.space, searched_with)
-    if given.digest != searched_with:
+    if searched_with not in given.digests:
         raise MismatchError(
             f"the network was searched with the latency table {searched_with[:12]}, given is {given.digest[:12]}. "
             "Give the one that it was searched with, or search again."

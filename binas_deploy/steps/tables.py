@@ -87,7 +87,7 @@ def valid_table(path: Path, space: SearchSpace, conditions: Conditions) -> Laten
 
 
 def table_of_digest(workspace: Path, device: str, space: SearchSpace, digest: str) -> LatencyTable:
-    """The table with this digest, among those of a device and space.
+    """The table with this digest, or grown from it, among those of a device and space.
 
     Raises:
         InputError: it is not there (any more).
@@ -95,7 +95,7 @@ def table_of_digest(workspace: Path, device: str, space: SearchSpace, digest: st
     for folder in _folders(workspace):
         for path in sorted((folder / device / space.name).glob("*.json")):
             table = LatencyTable.load(path)
-            if table.digest == digest:
+            if digest in table.digests:
                 return table
     raise InputError(
         f"the latency table {digest[:12]} that the search used is not in {workspace / TABLES} any more: it was "

@@ -207,8 +207,8 @@ def _require_one_space(a: LatencyTable, b: LatencyTable) -> None:
 
 def _anchor_ratios(a: LatencyTable, b: LatencyTable) -> Ratios | None:
     """Of the networks that both measured."""
-    now = {anchor.arch: anchor.measurement.location for anchor in b.anchors}
-    pairs = [(anchor.measurement.location, now[anchor.arch]) for anchor in a.anchors if anchor.arch in now]
+    now = {anchor.arch: anchor.location for anchor in b.anchors}
+    pairs = [(anchor.location, now[anchor.arch]) for anchor in a.anchors if anchor.arch in now]
     return Ratios.of(pairs) if pairs else None
 
 

@@ -36,6 +36,7 @@ _Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 _Time = Annotated[str, Field(pattern=TIME_PATTERN)]
 _Cost = Annotated[int, Field(ge=-(10**18), le=10**18)]
 _Nanojoules = Annotated[int, Field(ge=1, le=10**18)]
+_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Share = Annotated[float, Field(gt=-1, allow_inf_nan=False)]
 
@@ -60,6 +61,7 @@ class _Anchor(_Strict):
     kind: _Name
     measurement: MeasurementDocument
     energy_nj: Annotated[list[_Nanojoules], Field(min_length=1, default_factory=list)]
+    slowdown: _Positive = 1.0
 
 
 class _Costs(_Strict):
@@ -106,6 +108,7 @@ class TableDocument(_Strict):
     space: dict[str, Any]
     conditions: ConditionsDocument
     created: _Time
+    grown_from: Annotated[list[_Digest], Field(min_length=1, default_factory=list)]
     runs: Annotated[list[_Run], Field(min_length=1)]
     calibration: _Calibration
     # None where it is left out. A null is refused: the same table would have two digests.
@@ -129,6 +132,7 @@ class TableDocument(_Strict):
                 anchor.kind,
                 Measurement.from_document(anchor.measurement),
                 tuple(anchor.energy_nj),
+                anchor.slowdown,
             )
             for anchor in self.anchors
         )

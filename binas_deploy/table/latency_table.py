@@ -7,7 +7,7 @@ calibration, see `calibration`. Predictions and the solvers read the same intege
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -62,7 +62,7 @@ class LatencyTable:
 
     Make one with `build`, which fits the calibration, or `load`. ``pieces`` holds exactly the keys of
     `measured_pieces`, or nothing where a table rests on whole networks alone; ``simulated`` marks latencies that no
-    clock measured.
+    clock measured. ``grown_from``: digests of the table before each network that joined it later, the latest first.
 
     Raises:
         NotMeasuredError: a piece of the space is missing, or fewer than 3 anchors.
@@ -79,6 +79,7 @@ class LatencyTable:
     calibration: Calibration
     simulated: bool = False
     energy: Energy | None = None
+    grown_from: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pieces", MappingProxyType(dict(self.pieces)))
@@ -117,7 +118,7 @@ class LatencyTable:
         check_pieces(space, pieces)
         check_anchors(space, anchors)
         kept = {piece.key: pieces[piece.key].thinned() for piece in measured_pieces(space) if pieces}
-        networks = tuple(Anchor(anchor.arch, anchor.kind, anchor.measurement.thinned()) for anchor in anchors)
+        networks = tuple(replace(anchor, measurement=anchor.measurement.thinned(), energy_nj=()) for anchor in anchors)
         fitted = calibrated(space, kept, networks, sources)
         return cls(device, space, conditions, created, tuple(runs), kept, networks, fitted, simulated)
 
@@ -185,6 +186,7 @@ class LatencyTable:
             calibration=document.fitted(Columns(space)),
             simulated=document.simulated,
             energy=document.fitted_energy(Columns(space)),
+            grown_from=tuple(document.grown_from),
         )
 
     def save(self, path: Path) -> None:
@@ -204,6 +206,7 @@ class LatencyTable:
             "space": space_document(self.space),
             "conditions": self.conditions.to_json(),
             "created": self.created,
+            **({"grown_from": list(self.grown_from)} if self.grown_from else {}),
             "runs": [run.to_json() for run in self.runs],
             "calibration": calibration_document(self.calibration, Columns(self.space)),
             **({"energy": energy_document(self.energy, Columns(self.space))} if self.energy else {}),
@@ -216,6 +219,11 @@ class LatencyTable:
     def digest(self) -> str:
         """SHA-256 (hex) of the document's content, the one in its file."""
         return str(self.to_document()["digest"])
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Of this table, and of what it was before networks joined it: what was searched with those holds still."""
+        return (self.digest, *self.grown_from)
 
     @property
     def statistic(self) -> str:

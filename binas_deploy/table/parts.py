@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,18 +54,34 @@ class MeasuringRun:
 class Anchor:
     """A whole network, measured; ``kind`` says how it was chosen: 'designed', 'random', 'searched'.
 
-    ``energy_nj``: of one call at each visit, empty where no sensor was read.
+    ``energy_nj``: of one call at each visit, empty where no sensor was read. ``slowdown``: how many times slower the
+    machine was for it than when the table was made; 1 unless it joined the table later.
+
+    Raises:
+        InputError: a slowdown that is not positive.
     """
 
     arch: Architecture
     kind: str
     measurement: Measurement
     energy_nj: tuple[int, ...] = ()
+    slowdown: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.slowdown < math.inf:
+            raise InputError(f"anchors: a slowdown of {self.slowdown} cannot be.")
+
+    @property
+    def location(self) -> float:
+        """Where its latency lies in ns, on the machine as it was when the table was made."""
+        return self.measurement.location / self.slowdown
 
     def to_json(self) -> dict[str, Any]:
         """The document form."""
         energy = {"energy_nj": list(self.energy_nj)} if self.energy_nj else {}
-        return {"arch": self.arch.to_json(), "kind": self.kind, "measurement": self.measurement.to_json(), **energy}
+        slowdown = {"slowdown": self.slowdown} if self.slowdown != 1 else {}
+        measured = self.measurement.to_json()
+        return {"arch": self.arch.to_json(), "kind": self.kind, "measurement": measured, **energy, **slowdown}
 
 
 def is_skip(piece: Piece) -> bool:
@@ -143,7 +160,7 @@ def given_anchors(samples: Sequence[tuple[Architecture, float]]) -> tuple[Anchor
 
 def spread(anchors: Sequence[Anchor], count: int) -> tuple[Anchor, ...]:
     """At most ``count`` of them, evenly spread in latency, the fastest first."""
-    rows = sorted(anchors, key=lambda anchor: anchor.measurement.location)
+    rows = sorted(anchors, key=lambda anchor: anchor.location)
     few = min(count, len(rows))
     return tuple(rows[(2 * index + 1) * len(rows) // (2 * few)] for index in range(few))
 
@@ -187,7 +204,7 @@ def calibrated(
 
 def locations_of(anchors: Sequence[Anchor]) -> list[float]:
     """Where the latency of each lies, in ns."""
-    return [anchor.measurement.location for anchor in anchors]
+    return [anchor.location for anchor in anchors]
 
 
 def piece_sources(columns: Columns, pieces: Mapping[str, Measurement]) -> list[Source]:
