@@ -14,17 +14,21 @@ the machine is now. The choice is then confirmed in processes of its own, by `ve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 
 from binas_deploy.columns import Floats
+from binas_deploy.devices import DeviceSpec
 from binas_deploy.errors import InfeasibleBudgetError, InputError
+from binas_deploy.progress import SILENT, Progress
 from binas_deploy.search_result import SearchResult
 from binas_deploy.space import Architecture
+from binas_deploy.steps.fresh import measured_in_fresh_process
 from binas_deploy.table.margin import CONFIDENCE
 
 LENGTH: Final = 12
@@ -33,6 +37,8 @@ LIKELY: Final = 0.9
 """Probability, by what is known before it is verified, that a choice is within the budget."""
 _TRIED: Final = 3
 """Budgets searched for each place on the list: neighbours often have the same best network."""
+_ROUNDS: Final = 8
+_SECONDS: Final = 3.0
 
 Find = Callable[[int], SearchResult]
 
@@ -71,6 +77,30 @@ def listed(find: Find, limit_ns: int, share: float, length: int = LENGTH) -> tup
     rows = sorted(found.values(), key=lambda row: row.latency.value)
     kept = {round(place) for place in np.linspace(0, len(rows) - 1, min(length, len(rows)))}
     return tuple(row for place, row in enumerate(rows) if place in kept or row is middle)
+
+
+def unmeasured(result: SearchResult) -> Candidate:
+    """The network of a search, taken at its prediction."""
+    return Candidate(result, math.nan, result.latency.value, 0.0)
+
+
+def measured(
+    results: Sequence[SearchResult], spec: DeviceSpec, *, seed: int = 0, progress: Progress = SILENT
+) -> list[tuple[float, ...]]:
+    """Median latency in ns of each network, in each of `PROCESSES` fresh processes.
+
+    Raises:
+        DeviceError: the device failed.
+    """
+    usual = spec.timing_rule()
+    timing = replace(usual, min_rounds=_ROUNDS, max_rounds=max(_ROUNDS, usual.max_rounds), max_seconds=_SECONDS)
+    archs, found = [row.architecture for row in results], []
+    with progress.task(f"measuring {len(archs)} candidates in {PROCESSES} fresh processes", PROCESSES) as advance:
+        for process in range(PROCESSES):
+            run = measured_in_fresh_process(results[0].space, spec, archs, timing, seed + process)
+            found.append(run.latencies_ns)
+            advance(1)
+    return found
 
 
 def weighed(
