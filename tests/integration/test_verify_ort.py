@@ -79,11 +79,11 @@ def test_what_is_measured_is_the_bundle_s_own_program(
 ) -> None:
     manifest, compiled, original = Manifest.load(bundle), [], OnnxRuntimeDevice.compile
 
-    def compile(self: OnnxRuntimeDevice, model: OnnxModel, *, precision: Precision, cache: Path) -> Program:
+    def counted(self: OnnxRuntimeDevice, model: OnnxModel, *, precision: Precision, cache: Path) -> Program:
         compiled.append(model.sha256)
         return original(self, model, precision=precision, cache=cache)
 
-    monkeypatch.setattr(OnnxRuntimeDevice, "compile", compile)
+    monkeypatch.setattr(OnnxRuntimeDevice, "compile", counted)
     report = verify(bundle, device=spec, workspace=tmp_path, accuracy="never")
     assert report.program_sha256 == manifest.formats["onnx"].program_sha256 == manifest.files[MODEL_NAME].sha256
     assert len(compiled) == len(manifest.anchors)

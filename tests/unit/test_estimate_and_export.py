@@ -192,7 +192,7 @@ def test_the_command_that_makes_it_again_finds_the_same_network(
 ) -> None:
     words = Manifest.load(export(result, table=table, workspace=tmp_path, supernet=supernet, seed=3)).reproduce
     cut = words.index("&&")
-    assert words[:2] == words[cut + 1 : cut + 2] + ("search",)
+    assert words[:2] == (words[cut + 1], "search")
     assert words[cut + 2 :] == ("export", "search.json", "--format", "onnx", "--data", "cifar10", "--seed", "3")
     for command, made in ((search_command, words[2:cut]), (export_command, words[cut + 3 :])):
         command.make_context("binas-deploy", list(made))  # raises where it is no such command
