@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from binas_deploy.space_file import load_space
     from binas_deploy.steps.deploy import deploy
     from binas_deploy.steps.export import export
+    from binas_deploy.steps.loading import load
     from binas_deploy.steps.profile import profile
     from binas_deploy.steps.search import search
     from binas_deploy.steps.verify import verify
@@ -31,6 +32,7 @@ __all__ = [
     "__version__",
     "deploy",
     "export",
+    "load",
     "load_space",
     "profile",
     "search",
@@ -45,6 +47,7 @@ _HOME: Final = {
     "SearchSpace": "space",
     "deploy": "steps.deploy",
     "export": "steps.export",
+    "load": "steps.loading",
     "load_space": "space_file",
     "profile": "steps.profile",
     "search": "steps.search",

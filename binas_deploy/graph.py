@@ -28,10 +28,11 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from binas_deploy.block import Activation, Block, Head, Op, Piece
 from binas_deploy.errors import InputError
 from binas_deploy.model import INPUT_NAME, OUTPUT_NAME, OnnxModel
+from binas_deploy.onnx_versions import NEWEST, OnnxVersion
 from binas_deploy.space import Architecture, SearchSpace
 
-OPSET: Final = 20
-IR_VERSION: Final = 10
+OPSET: Final = NEWEST.opset
+IR_VERSION: Final = NEWEST.ir
 MAX_WEIGHT_BYTES: Final = 2**31 - 2**20  # protobuf ends at 2 GiB; the rest is for the nodes
 BIAS_SCALE: Final = 0.02
 
@@ -87,10 +88,12 @@ def build_network(
     *,
     batch: int = 1,
     metadata: Mapping[str, str] | None = None,
+    version: OnnxVersion = NEWEST,
 ) -> OnnxModel:
     """The whole network: (batch, channels, resolution, resolution) to (batch, classes) logits.
 
-    ``metadata`` becomes the model's metadata properties, in the order of its keys.
+    ``metadata`` becomes the model's metadata properties, in the order of its keys. ``version`` is the one of ONNX that
+    the model is written in; its operators are the same in all.
 
     Raises:
         InputError: ``arch`` is not in ``space``, ``batch`` is not positive, or ``weights`` are not exactly the arrays
@@ -100,7 +103,7 @@ def build_network(
     graph, value = _Graph(weights), INPUT_NAME
     for place, piece in named_pieces(space, arch):
         value = _add_piece(graph, f"{place}.", piece, value)
-    return graph.model(space.name, (batch, *space.input_shape), (batch, space.classes), metadata or {})
+    return graph.model(space.name, (batch, *space.input_shape), (batch, space.classes), metadata or {}, version)
 
 
 def build_piece(piece: Piece, weights: Weights, *, batch: int = 1) -> OnnxModel:
@@ -204,18 +207,25 @@ class _Graph:
         limits = [self.array("relu6.low", np.array(0, np.float32)), self.array("relu6.high", np.array(6, np.float32))]
         return self.node("Clip", f"{layer}.relu6", layer, *limits)
 
-    def model(self, name: str, input_shape: Shape, output_shape: Shape, metadata: Mapping[str, str]) -> OnnxModel:
+    def model(
+        self,
+        name: str,
+        input_shape: Shape,
+        output_shape: Shape,
+        metadata: Mapping[str, str],
+        version: OnnxVersion = NEWEST,
+    ) -> OnnxModel:
         self.nodes[-1].output[0] = OUTPUT_NAME
         source = helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, input_shape)
         target = helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, output_shape)
         graph = helper.make_graph(self.nodes, name, [source], [target], list(self.initialisers.values()))
-        return OnnxModel(_serialised(graph, metadata), input_shape, output_shape)
+        return OnnxModel(_serialised(graph, metadata, version), input_shape, output_shape)
 
 
-def _serialised(graph: GraphProto, metadata: Mapping[str, str]) -> bytes:
+def _serialised(graph: GraphProto, metadata: Mapping[str, str], version: OnnxVersion) -> bytes:
     # No producer_version: an upgrade of this tool must not change the hash of an unchanged network.
-    opsets = [helper.make_opsetid("", OPSET)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="binas-deploy")
+    opsets = [helper.make_opsetid("", version.opset)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=version.ir, producer_name="binas-deploy")
     helper.set_model_props(model, {key: metadata[key] for key in sorted(metadata)})
     return bytes(model.SerializeToString(deterministic=True))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -56,6 +58,11 @@ class Program:
 
     model_sha256: str
     payload: bytes = field(repr=False)
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 (hex) of the payload: what a verdict binds to."""
+        return hashlib.sha256(self.payload).hexdigest()
 
 
 class Executable(Protocol):

@@ -1,13 +1,12 @@
 """OpenVINO on an Intel CPU, GPU or NPU.
 
-The package is imported when something is loaded, or where it has to be asked what is there. ONNX is read as it is, and
-compiled while loading. A call is timed with its input bound beforehand and its outputs shared: Python's copies are not
-the device's. Only single targets are taken: AUTO, HETERO and MULTI would share a network out in silence.
+The package is imported when something is loaded, or where it has to be asked what is there. ONNX or IR is read as it
+is, and compiled while loading. A call is timed with its input bound beforehand and its outputs shared: Python's copies
+are not the device's. Only single targets are taken: AUTO, HETERO and MULTI would share a network out in silence.
 """
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from binas_deploy.adapters import host, intel
+from binas_deploy.adapters import host, intel, openvino_ir
 from binas_deploy.adapters.base import DeviceFacts, Feed, Precision, Program
 from binas_deploy.adapters.openvino_settings import OpenVinoSettings
 from binas_deploy.adapters.runtime import Runtime, brief
@@ -108,7 +107,7 @@ class OpenVinoDevice:
         package, core, target = RUNTIME.imported(), self._opened(), self._resolved()
         self._require_precision(target)
         with RUNTIME.loading(program):
-            model = core.read_model(io.BytesIO(program.payload))
+            model = openvino_ir.read(core, program.payload)
             compiled = core.compile_model(model, target, self._properties(target))
             self._settings.require_kept(compiled, target)
             request = compiled.create_infer_request()

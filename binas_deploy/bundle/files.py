@@ -1,9 +1,11 @@
-"""The files of a bundle beside its manifest: the model and the test vectors, read only when they are what it states."""
+"""The files of a bundle beside its manifest, read only when they are what it states, and its test vectors."""
 
 from __future__ import annotations
 
+import hashlib
+import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from binas_deploy.documents import file_sha256, os_reason, write_atomic
-from binas_deploy.errors import DocumentError, EnvironmentFault
+from binas_deploy.errors import DocumentError, EnvironmentFault, InputError
 from binas_deploy.model import OnnxModel
 
 if TYPE_CHECKING:
@@ -22,9 +24,27 @@ if TYPE_CHECKING:
 MODEL_NAME: Final = "model.onnx"
 VECTORS_NAME: Final = "vectors.safetensors"
 MANIFEST_NAME: Final = "manifest.json"
+README_NAME: Final = "README.md"
 VERIFICATION_NAME: Final = "verification.json"
-FILE_LIMITS: Final[Mapping[str, int]] = MappingProxyType({MODEL_NAME: 2**31, VECTORS_NAME: 2**28})
-"""The files that a manifest states, and the most bytes that each may have."""
+FILE_PATTERN: Final = r"^(README\.md|[a-z0-9][a-z0-9_-]{0,63}\.[a-z0-9]{1,16})$"
+"""Names of files that a manifest may state: no separator, no second dot, one spelling on every file system."""
+KIND_LIMITS: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "onnx": 2**31,
+        "safetensors": 2**28,
+        "xml": 2**28,
+        "bin": 2**31,
+        "engine": 2**32,
+        "cache": 2**28,
+        "so": 2**31,
+        "tar": 2**31,
+        "pt2": 2**31,
+        "json": 2**26,
+        "md": 2**20,
+    }
+)
+"""The most bytes that a file of a bundle may have, by the end of its name; one with another end is refused."""
+_OWN_NAMES: Final = (MANIFEST_NAME, VERIFICATION_NAME)
 _ANEW: Final = "Export the bundle again, or restore it from where it came."
 
 Vectors = NDArray[np.float32]
@@ -36,6 +56,18 @@ class BundleFile:
 
     sha256: str
     bytes: int
+
+
+def most_bytes(name: str) -> int:
+    """How large a file of that name may be.
+
+    Raises:
+        InputError: a bundle has no files of such names.
+    """
+    kind = name.rpartition(".")[2]
+    if not re.fullmatch(FILE_PATTERN, name) or name in _OWN_NAMES or kind not in KIND_LIMITS:
+        raise InputError(f"files: {name!r} is no name of a bundle's file (such as {MODEL_NAME}; {_kinds()}).")
+    return KIND_LIMITS[kind]
 
 
 def file_entry(path: Path) -> BundleFile:
@@ -63,6 +95,19 @@ def check_files(folder: Path, manifest: Manifest) -> None:
         _require_hash(path, file_sha256(path), stated)
 
 
+def read_files(folder: Path, manifest: Manifest, names: Iterable[str]) -> dict[str, bytes]:
+    """Files of the bundle by name: exactly the bytes whose hashes the manifest states.
+
+    Raises:
+        DocumentError: one is missing or other bytes.
+        EnvironmentFault: one cannot be read.
+    """
+    found = {name: _read(folder / name) for name in names}
+    for name, payload in found.items():
+        _require_hash(folder / name, hashlib.sha256(payload).hexdigest(), manifest.files[name])
+    return found
+
+
 def read_model(folder: Path, manifest: Manifest) -> OnnxModel:
     """The bundle's model: exactly the bytes whose hash the manifest states.
 
@@ -70,9 +115,8 @@ def read_model(folder: Path, manifest: Manifest) -> OnnxModel:
         DocumentError: it is missing or other bytes.
         EnvironmentFault: it cannot be read.
     """
-    model = OnnxModel(_read(folder / MODEL_NAME), manifest.input.shape, manifest.output.shape)
-    _require_hash(folder / MODEL_NAME, model.sha256, manifest.files[MODEL_NAME])
-    return model
+    payload = read_files(folder, manifest, [MODEL_NAME])[MODEL_NAME]
+    return OnnxModel(payload, manifest.input.shape, manifest.output.shape)
 
 
 def save_vectors(folder: Path, inputs: Vectors, outputs: Vectors) -> Path:
@@ -144,7 +188,7 @@ def _size(path: Path, folder: Path) -> int:
 
 
 def _read(path: Path) -> bytes:
-    most = FILE_LIMITS[path.name]
+    most = most_bytes(path.name)
     if (found := _size(path, path.parent)) > most:
         raise DocumentError(f"{path}: {found} bytes; a bundle's {path.name} has at most {most}. {_ANEW}")
     try:
@@ -159,3 +203,7 @@ def _require_hash(path: Path, found: str, stated: BundleFile) -> None:
             f"{path}: SHA-256 {found[:12]}..., the manifest states {stated.sha256[:12]}...: the file was changed or "
             f"damaged. {_ANEW}"
         )
+
+
+def _kinds() -> str:
+    return ", ".join(f".{kind}" for kind in KIND_LIMITS)

@@ -1,7 +1,8 @@
 """`Manifest`: what is in a bundle, how it was made, what was asked and what was predicted.
 
-A bundle is a folder with ``manifest.json`` (this document), ``model.onnx`` and ``vectors.safetensors``; ``verify``
-adds ``verification.json``. The manifest holds all that verifying takes, so a bundle can be copied elsewhere alone.
+A bundle is a folder with ``manifest.json`` (this document), ``model.onnx``, ``vectors.safetensors``, a ``README.md``
+and the files of further formats; ``verify`` adds ``verification.json``. The manifest holds all that verifying takes, so
+a bundle can be copied elsewhere alone.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from binas_deploy.bundle.files import (
-    FILE_LIMITS,
     MANIFEST_NAME,
     MODEL_NAME,
+    README_NAME,
     VECTORS_NAME,
     VERIFICATION_NAME,
     BundleFile,
     check_files,
     file_entry,
     load_vectors,
+    most_bytes,
+    read_files,
     read_model,
     save_vectors,
 )
@@ -32,6 +35,7 @@ from binas_deploy.bundle.manifest_document import MANIFEST_KIND, MANIFEST_VERSIO
 from binas_deploy.bundle.manifest_parts import (
     Asked,
     DataSource,
+    Format,
     Predicted,
     Preprocessing,
     StatedAnchor,
@@ -49,11 +53,14 @@ from binas_deploy.space_file import space_document, space_from_document
 __all__ = [
     "MANIFEST_NAME",
     "MODEL_NAME",
+    "ONNX",
+    "README_NAME",
     "VECTORS_NAME",
     "VERIFICATION_NAME",
     "Asked",
     "BundleFile",
     "DataSource",
+    "Format",
     "Manifest",
     "Predicted",
     "Preprocessing",
@@ -64,15 +71,21 @@ __all__ = [
     "check_files",
     "file_entry",
     "load_vectors",
+    "read_files",
     "read_model",
     "save_vectors",
 ]
+ONNX: Final = "onnx"
+"""The format that every bundle has: what the others are made of."""
 _SAME_KEYS: Final = ("device", "precision", "batch", "threads", "cadence")
 
 
 @dataclass(frozen=True)
 class Manifest:
     """Everything about a bundle. ``identity`` is that of the table's conditions; ``labels`` name the outputs.
+
+    ``formats`` are by name, the one that everything else is made of, 'onnx', among them. ``reproduce`` are the words of
+    the command that makes the bundle again, with ``&&`` between two; none where nobody knows.
 
     Raises:
         InputError: its parts do not fit together.
@@ -82,6 +95,7 @@ class Manifest:
     created: str
     versions: Mapping[str, str]
     files: Mapping[str, BundleFile]
+    formats: Mapping[str, Format]
     space: SearchSpace
     architecture: Architecture
     input: Tensor
@@ -98,11 +112,13 @@ class Manifest:
     predicted: Predicted
     seed: int
     simulated: bool = False
+    reproduce: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("versions", "files", "identity"):
+        for name in ("versions", "files", "formats", "identity"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         _check_files_stated(self.files)
+        _check_formats(self)
         _check_network(self)
         _check_conditions(self)
 
@@ -158,6 +174,7 @@ def _content(manifest: Manifest) -> dict[str, Any]:
         "simulated": manifest.simulated,
         "versions": dict(manifest.versions),
         "files": {name: dict(vars(entry)) for name, entry in manifest.files.items()},
+        "formats": {name: entry.to_json() for name, entry in manifest.formats.items()},
         "space": space_document(manifest.space),
         "architecture": manifest.text,
         "input": manifest.input.to_json(),
@@ -173,13 +190,18 @@ def _content(manifest: Manifest) -> dict[str, Any]:
         "data": dict(vars(manifest.data)),
         "predicted": predicted,
         "seed": manifest.seed,
+        "reproduce": list(manifest.reproduce),
     }
 
 
 def _from_document(document: ManifestDocument, path: Path) -> Manifest:
     space = space_from_document(document.space, path)
     return Manifest(
-        files={name: BundleFile(**entry.model_dump()) for name, entry in document.stated_files().items()},
+        files={name: BundleFile(**entry.model_dump()) for name, entry in document.files.items()},
+        formats={
+            name: Format(tuple(entry.files), entry.precision, entry.versions, entry.program_sha256)
+            for name, entry in document.formats.items()
+        },
         space=space,
         architecture=space.architecture(document.architecture),
         input=Tensor(document.input.name, tuple(document.input.shape)),
@@ -193,16 +215,28 @@ def _from_document(document: ManifestDocument, path: Path) -> Manifest:
         anchors=tuple(StatedAnchor(row.arch(), row.kind, row.median_ns) for row in document.anchors),
         data=DataSource(**document.data.model_dump()),
         predicted=Predicted(**document.predicted.estimates()),
+        reproduce=tuple(document.reproduce),
         **{key: getattr(document, key) for key in ManifestDocument.PLAIN},
     )
 
 
 def _check_files_stated(files: Mapping[str, BundleFile]) -> None:
-    if files.keys() != FILE_LIMITS.keys():
-        raise InputError(f"files: states {', '.join(sorted(files))}; a bundle has {', '.join(FILE_LIMITS)}.")
+    for name in (MODEL_NAME, VECTORS_NAME):
+        if name not in files:
+            raise InputError(f"files: {name} is missing; states {', '.join(sorted(files)) or 'none'}.")
     for name, entry in files.items():
-        if not 1 <= entry.bytes <= FILE_LIMITS[name]:
-            raise InputError(f"files.{name}: {entry.bytes} bytes; from 1 to {FILE_LIMITS[name]} are allowed.")
+        most = most_bytes(name)
+        if not 1 <= entry.bytes <= most:
+            raise InputError(f"files.{name}: {entry.bytes} bytes; from 1 to {most} are allowed.")
+
+
+def _check_formats(manifest: Manifest) -> None:
+    if ONNX not in manifest.formats or manifest.formats[ONNX].files != (MODEL_NAME,):
+        raise InputError(f"formats: every bundle has the format '{ONNX}', of the file {MODEL_NAME} alone.")
+    claimed = [(file, name) for name, entry in manifest.formats.items() for file in entry.files]
+    for file, name in claimed:
+        if file not in manifest.files or [other for other, _ in claimed].count(file) > 1:
+            raise InputError(f"formats.{name}: its file {file} is not stated under files, or is another format's too.")
 
 
 def _check_network(manifest: Manifest) -> None:

@@ -2,7 +2,8 @@
 
 Format history of ``binas-deploy/bundle-manifest``:
 
-1. The first: files with hashes, network and space, what was asked, made of and predicted, and the table's anchors.
+1. The first: files with hashes, the formats that they are, network and space, what was asked, made of and predicted,
+   the table's anchors, and the command that makes the bundle again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from binas_deploy.bundle.files import FILE_LIMITS, MODEL_NAME, VECTORS_NAME
+from binas_deploy.bundle.files import FILE_PATTERN
 from binas_deploy.estimate import EstimateDocument
 from binas_deploy.space import Architecture
 from binas_deploy.table.names import NAME_PATTERN, TIME_PATTERN
@@ -32,21 +33,20 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class _Model(_Strict):
+_FileName = Annotated[str, Field(pattern=FILE_PATTERN)]
+"""No separator and no second dot, so that none leads out of the folder."""
+
+
+class _File(_Strict):
     sha256: _Digest
-    bytes: Annotated[int, Field(ge=1, le=FILE_LIMITS[MODEL_NAME])]
+    bytes: Annotated[int, Field(ge=1)]
 
 
-class _Vectors(_Strict):
-    sha256: _Digest
-    bytes: Annotated[int, Field(ge=1, le=FILE_LIMITS[VECTORS_NAME])]
-
-
-class _Files(_Strict):
-    """No other names, so that none leads out of the folder."""
-
-    model: Annotated[_Model, Field(alias=MODEL_NAME)]
-    vectors: Annotated[_Vectors, Field(alias=VECTORS_NAME)]
+class _Format(_Strict):
+    files: Annotated[list[_FileName], Field(min_length=1, max_length=64)]
+    precision: Literal["fp32", "fp16", "int8"]
+    versions: dict[str, str]
+    program_sha256: _Digest
 
 
 class _Tensor(_Strict):
@@ -144,7 +144,8 @@ class ManifestDocument(_Strict):
     created: Annotated[str, Field(pattern=TIME_PATTERN)]
     simulated: bool
     versions: dict[str, str]
-    files: _Files
+    files: dict[_FileName, _File]
+    formats: dict[_Name, _Format]
     space: dict[str, Any]
     architecture: Annotated[str, Field(max_length=100_000)]
     input: _Tensor
@@ -160,7 +161,4 @@ class ManifestDocument(_Strict):
     data: _Data
     predicted: _Predicted
     seed: Annotated[int, Field(ge=0)]
-
-    def stated_files(self) -> dict[str, _Model | _Vectors]:
-        """The files by name."""
-        return {MODEL_NAME: self.files.model, VECTORS_NAME: self.files.vectors}
+    reproduce: Annotated[list[_Text], Field(max_length=1000)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from binas_deploy.estimate import Estimate
@@ -23,6 +25,27 @@ class Tensor:
     def to_json(self) -> dict[str, Any]:
         """The document form."""
         return {"name": self.name, "shape": list(self.shape), "dtype": "float32"}
+
+
+@dataclass(frozen=True)
+class Format:
+    """One form in which a bundle holds its network: ``files`` in the order that its exporter made them.
+
+    ``precision`` is the arithmetic it runs in, ``versions`` are those of what made it. ``program_sha256`` (hex) is the
+    hash of what a device loads of it, as `Program.sha256`: the one that a verdict names.
+    """
+
+    files: tuple[str, ...]
+    precision: str
+    versions: Mapping[str, str]
+    program_sha256: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "versions", MappingProxyType(dict(self.versions)))
+
+    def to_json(self) -> dict[str, Any]:
+        """The document form."""
+        return {**vars(self), "files": list(self.files), "versions": dict(self.versions)}
 
 
 @dataclass(frozen=True)

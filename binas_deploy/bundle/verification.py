@@ -53,10 +53,15 @@ _EXIT_CODES: Final = {
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """The bundle of ``manifest_digest`` on its device under ``conditions``, at the time ``created`` (ISO 8601, UTC)."""
+    """The bundle of ``manifest_digest`` on its device under ``conditions``, at the time ``created`` (ISO 8601, UTC).
+
+    ``program_sha256`` is the hash of the program that was measured, as `Program.sha256`; it is in the manifest where
+    the bundle holds that program.
+    """
 
     bundle: str
     manifest_digest: str
+    program_sha256: str
     created: str
     conditions: Conditions
     parity: Parity | ParityNotMeasured
@@ -126,6 +131,7 @@ class VerificationReport:
         content = {
             "bundle": self.bundle,
             "manifest_digest": self.manifest_digest,
+            "program_sha256": self.program_sha256,
             "created": self.created,
             "simulated": self.simulated,
             "verdict": self.verdict.value,
@@ -149,6 +155,7 @@ def _from_document(document: VerificationDocument) -> VerificationReport:
     return VerificationReport(
         bundle=document.bundle,
         manifest_digest=document.manifest_digest,
+        program_sha256=document.program_sha256,
         created=document.created,
         conditions=Conditions(document.conditions.identity, document.conditions.context),
         parity=document.parity.parity(),

@@ -136,6 +136,7 @@ class VerificationDocument(_Strict):
     digest: str
     bundle: Annotated[str, Field(max_length=255)]
     manifest_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    program_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     created: Annotated[str, Field(pattern=TIME_PATTERN)]
     simulated: bool
     verdict: _Verdict

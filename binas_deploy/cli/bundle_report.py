@@ -43,6 +43,7 @@ def bundle_text(bundle: Path) -> str:
         ("latency", f"{_milliseconds(predicted.latency)} predicted by the table"),
         ("accuracy", f"{_percent(predicted.accuracy)} predicted by the accuracy model"),
         ("", _holdout(predicted.holdout_accuracy)),
+        ("formats", ", ".join(f"{name} ({entry.precision})" for name, entry in manifest.formats.items())),
         ("files", f"{bundle}: {_files(manifest)}"),
     ]
     if manifest.simulated:

@@ -12,6 +12,14 @@ from binas_deploy.cli.options import PATH, Session, common, data_option, seed_op
 @click.command("export")
 @click.argument("search_result", type=PATH)
 @click.option("--output", type=PATH, help="Bundle folder  [default: export/<space>-<device>-<budget>].")
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    metavar="NAME",
+    help="onnx, openvino, tensorrt, torch (torch.export) or tvm; again for each. ONNX is always there.  "
+    "[default: what the device loads]",
+)
 @supernet_option
 @table_option
 @data_option
@@ -21,14 +29,16 @@ def command(
     session: Session,
     search_result: Path,
     output: Path | None,
+    formats: tuple[str, ...],
     supernet: Path | None,
     table: Path | None,
     data: str,
     seed: int,
 ) -> None:
-    """Write a searched network as a bundle: ONNX, manifest, test vectors.
+    """Write a searched network as a bundle: its formats, test vectors, a manifest with hashes, a README.
 
-    SEARCH_RESULT is a file of 'search'. Batch norm is recalibrated on training images, which must be there.
+    SEARCH_RESULT is a file of 'search'. Batch norm is recalibrated on training images, which must be there. A format
+    whose runtime is missing is refused before anything is written. binas_deploy.load("export/NAME") uses a bundle.
     """
     from binas_deploy.cli.bundle_report import bundle_text
     from binas_deploy.search_result import SearchResult
@@ -39,6 +49,7 @@ def command(
         SearchResult.load(search_result),
         table=LatencyTable.load(table) if table else None,
         output=output,
+        formats=formats or None,
         workspace=session.workspace,
         supernet=supernet,
         data=data,

@@ -1,4 +1,4 @@
-"""The only file that decodes pictures: bytes of a PNG or JPEG to arrays."""
+"""The only file that decodes and resizes pictures: bytes of a PNG or JPEG, or pixels, to arrays."""
 
 from __future__ import annotations
 
@@ -25,11 +25,21 @@ def decode_picture(payload: bytes, resolution: int, name: str) -> Images:
     """
     try:
         with Image.open(io.BytesIO(payload), formats=("PNG", "JPEG")) as picture:
-            upright = _rgb(ImageOps.exif_transpose(picture))
-        fitted = ImageOps.fit(upright, (resolution, resolution), Image.Resampling.BILINEAR)
-        return np.ascontiguousarray(np.asarray(fitted, np.uint8).transpose(2, 0, 1))
+            return fit_picture(picture, resolution)
     except _BROKEN as error:
         raise DocumentError(f"{name}: not a whole PNG or JPEG image ({error}). Replace it or remove it.") from error
+
+
+def fit_picture(picture: Image.Image, resolution: int) -> Images:
+    """A picture as RGB, shape (3, resolution, resolution): upright, shorter side resized, centre cropped.
+
+    Raises:
+        ValueError: its pixels are of more than 8 bits per channel.
+        OSError, SyntaxError, EOFError: of a picture that is read only now, and is damaged.
+    """
+    upright = _rgb(ImageOps.exif_transpose(picture))
+    fitted = ImageOps.fit(upright, (resolution, resolution), Image.Resampling.BILINEAR)
+    return np.ascontiguousarray(np.asarray(fitted, np.uint8).transpose(2, 0, 1))
 
 
 def decode_rows(payload: bytes, count: int, side: int, name: str) -> Images:

@@ -187,6 +187,7 @@ def _export_and_verify(job: _Job, result: SearchResult) -> tuple[Path, Verificat
         output=to.output,
         supernet=to.supernet,
         data=to.data,
+        device=job.spec,
         seed=job.seed,
         progress=job.progress,
     )

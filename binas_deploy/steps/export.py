@@ -1,11 +1,12 @@
-"""Write a searched network as a bundle: model, manifest, test vectors. All of it or nothing."""
+"""Write a searched network as a bundle: its formats, test vectors, manifest, README. All of it or nothing."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,10 +15,10 @@ import numpy as np
 
 from binas_deploy.bundle.manifest import (
     MANIFEST_NAME,
-    MODEL_NAME,
     VECTORS_NAME,
     Asked,
     DataSource,
+    Format,
     Manifest,
     Predicted,
     Preprocessing,
@@ -27,17 +28,23 @@ from binas_deploy.bundle.manifest import (
     file_entry,
     save_vectors,
 )
+from binas_deploy.bundle.readme import with_readme
+from binas_deploy.bundle.reproduce import reproduce_words
 from binas_deploy.data.base import Dataset
-from binas_deploy.documents import timestamp, write_atomic, writing
+from binas_deploy.devices import DeviceSpec, load_device_spec
+from binas_deploy.documents import timestamp, writing
 from binas_deploy.errors import InputError, MismatchError
 from binas_deploy.estimate import Estimate
 from binas_deploy.graph import build_network
 from binas_deploy.model import INPUT_NAME, OUTPUT_NAME, OnnxModel
+from binas_deploy.onnx_versions import version_for
 from binas_deploy.progress import SILENT, Progress
 from binas_deploy.proportion import wilson
 from binas_deploy.search_result import SearchResult
 from binas_deploy.shipped import supernet_path
 from binas_deploy.steps.estimate import training_data
+from binas_deploy.steps.formats import formats_to_make, write_formats
+from binas_deploy.steps.model_notes import model_notes
 from binas_deploy.steps.tables import table_of_digest
 from binas_deploy.steps.torch_extra import import_torch
 from binas_deploy.supernet_info import SupernetInfo
@@ -59,6 +66,8 @@ def export(
     output: Path | None = None,
     supernet: Path | None = None,
     data: str = "cifar10",
+    formats: Sequence[str] | None = None,
+    device: DeviceSpec | None = None,
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Path:
@@ -66,15 +75,20 @@ def export(
 
     Weights come from the supernet with batch normalisation recalibrated on its training images. ``table`` is the one
     that the result was searched with (default: found in the workspace by its digest). ``output`` defaults to
-    ``export/<space>-<device>-<budget>`` of the workspace.
+    ``export/<space>-<device>-<budget>`` of the workspace. ``formats`` are by name (default: that of the device); ONNX
+    is always among them. ``device`` is the one of the result (default: as the workspace or the tool describes it).
 
     Raises:
-        InputError: the images or the table are missing, ``output`` is a folder of something else, or the result was
-            searched without a budget of latency.
-        MismatchError: supernet, images or table are not those of the result.
+        InputError: the images or the table are missing, ``output`` is a folder of something else, the result was
+            searched without a budget of latency, or there is no such format.
+        MismatchError: supernet, images or table are not those of the result, or a format that runs only where it is
+            made is to be made on another machine than the table's.
+        MissingExtraError, DeviceError: the runtime of a format is absent, or refuses the network.
     """
     import_torch("exporting from a supernet")
     table = _table(result, table, workspace)
+    own = _own_device(device, table, workspace, progress)
+    makings = formats_to_make(formats, own, precision=table.conditions.identity["precision"], workspace=workspace)
     folder = supernet_path(result.space, supernet)
     info = SupernetInfo.load(folder)
     info.require_space(result.space)
@@ -86,8 +100,11 @@ def export(
         holdout = _holdout_accuracy(network, dataset)
         advance(1)
         with _replacing(target) as temporary:
-            model = _write_files(network, temporary, int(table.conditions.identity["batch"]), seed)
-            _manifest(result, table, info, model, temporary, holdout).save(temporary)
+            model = _write_vectors(network, temporary, _model(network, table, info), seed)
+            made = write_formats(makings, model, temporary, conditions=table.conditions)
+            manifest = _manifest(result, table, info, model, temporary, holdout, made)
+            words = reproduce_words(result, table, list(made), data=data, seed=seed)
+            with_readme(temporary, replace(manifest, reproduce=words)).save(temporary)
         advance(1)
     return target
 
@@ -109,6 +126,19 @@ def _table(result: SearchResult, given: LatencyTable | None, workspace: Path) ->
     return given
 
 
+def _own_device(
+    given: DeviceSpec | None, table: LatencyTable, workspace: Path, progress: Progress
+) -> DeviceSpec | None:
+    """The device that the table was measured on, with its threads; None where this machine does not know it."""
+    identity = table.conditions.identity
+    try:
+        spec = given or load_device_spec(table.device, workspace)
+    except InputError as error:
+        progress.note(f"only ONNX is written unless --format says more: {error}")
+        return None
+    return spec.with_threads(int(identity["threads"]))
+
+
 def _network(result: SearchResult, info: SupernetInfo, folder: Path, dataset: Dataset) -> Network:
     from binas_deploy.supernet.evaluate import recalibrated
     from binas_deploy.supernet.network import Supernet, extract
@@ -126,14 +156,25 @@ def _holdout_accuracy(network: Network, dataset: Dataset) -> Estimate:
     return wilson(int(np.sum(predictions(network, dataset, split) == split.labels)), len(split))
 
 
-def _write_files(network: Network, folder: Path, batch: int, seed: int) -> OnnxModel:
-    """The model, and seeded inputs (n, c, r, r) with what torch makes of them (n, classes): to verify without torch."""
-    import torch
-
+def _model(network: Network, table: LatencyTable, info: SupernetInfo) -> OnnxModel:
+    """In the version of ONNX that the table's runtime reads, and saying itself what it takes and gives."""
     from binas_deploy.supernet.network import folded_weights
 
-    model = build_network(network.space, network.arch, folded_weights(network), batch=batch)
-    write_atomic(folder / MODEL_NAME, model.payload)
+    identity = table.conditions.identity
+    return build_network(
+        network.space,
+        network.arch,
+        folded_weights(network),
+        batch=int(identity["batch"]),
+        metadata=model_notes(network.space, network.arch, _preprocessing(info), info.data.classes),
+        version=version_for(identity["runtime"], identity["runtime_version"]),
+    )
+
+
+def _write_vectors(network: Network, folder: Path, model: OnnxModel, seed: int) -> OnnxModel:
+    """Seeded inputs (n, c, r, r) with what torch makes of them (n, classes): to verify ``model`` without torch."""
+    import torch
+
     inputs = np.random.default_rng(seed).standard_normal((VECTORS, *network.space.input_shape), dtype=np.float32)
     with torch.inference_mode():
         save_vectors(folder, inputs, network(torch.from_numpy(inputs)).numpy())
@@ -141,18 +182,26 @@ def _write_files(network: Network, folder: Path, batch: int, seed: int) -> OnnxM
 
 
 def _manifest(
-    result: SearchResult, table: LatencyTable, info: SupernetInfo, model: OnnxModel, folder: Path, holdout: Estimate
+    result: SearchResult,
+    table: LatencyTable,
+    info: SupernetInfo,
+    model: OnnxModel,
+    folder: Path,
+    holdout: Estimate,
+    formats: Mapping[str, Format],
 ) -> Manifest:
+    names = [VECTORS_NAME, *(name for entry in formats.values() for name in entry.files)]
     return Manifest(
         name=bundle_name(result),
         created=timestamp(),
         versions={name: metadata.version(name) for name in _MADE_WITH},
-        files={name: file_entry(folder / name) for name in (MODEL_NAME, VECTORS_NAME)},
+        files={name: file_entry(folder / name) for name in names},
+        formats=formats,
         space=result.space,
         architecture=result.architecture,
         input=Tensor(INPUT_NAME, model.input_shape),
         output=Tensor(OUTPUT_NAME, model.output_shape),
-        preprocessing=Preprocessing(info.data.mean, info.data.std, result.space.resolution),
+        preprocessing=_preprocessing(info),
         labels=info.data.classes,
         asked=Asked.of(result, table),
         identity=table.conditions.identity,
@@ -165,6 +214,10 @@ def _manifest(
         seed=result.seed,
         simulated=result.simulated,
     )
+
+
+def _preprocessing(info: SupernetInfo) -> Preprocessing:
+    return Preprocessing(info.data.mean, info.data.std, info.space.resolution)
 
 
 def _table_name(table: LatencyTable) -> str:

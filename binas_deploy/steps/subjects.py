@@ -24,6 +24,7 @@ from binas_deploy.table import LatencyTable
 __all__ = [
     "anchor_models",
     "anchor_subjects",
+    "compiled_cache",
     "network_key",
     "network_model",
     "open_subjects",
@@ -52,19 +53,22 @@ def open_subjects(
     models: Mapping[str, OnnxModel],
     *,
     precision: Precision = Precision.FP32,
+    programs: Mapping[str, Program] | None = None,
     progress: Progress = SILENT,
 ) -> Iterator[list[Subject]]:
     """Each model compiled, as a subject to measure. All stay loaded until the end where memory allows it.
 
+    ``programs``: those of them, by key, that are compiled already, to be loaded as they are.
+
     Raises:
         DeviceError: the device cannot take one of them.
     """
-    machine = device.machine() if isinstance(device, RunsElsewhere) else None
+    machine, ready = device.machine() if isinstance(device, RunsElsewhere) else None, programs or {}
     with contextlib.ExitStack() as stack:
         keep = stack if _fit_in_memory(models, machine or ThisMachine()) else None
 
         def subject(key: str) -> Subject:
-            program = device.compile(models[key], precision=precision, cache=_cache())
+            program = ready.get(key) or device.compile(models[key], precision=precision, cache=compiled_cache())
             return Subject(key, _opener(device, program, keep), network_feed(key, models[key]), machine)
 
         # Runtimes optimise a network on one thread: half a second each by OpenVINO, for some hundred of them.
@@ -115,5 +119,6 @@ def _fit_in_memory(models: Mapping[str, OnnxModel], machine: Machine) -> bool:
     return needed < _SHARE_OF_MEMORY * machine.available_memory()
 
 
-def _cache() -> Path:
+def compiled_cache() -> Path:
+    """Where devices keep what they compile."""
     return cache_folder() / "compiled"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
-from binas_deploy.adapters.base import Device, Executable, Precision
+from binas_deploy.adapters.base import Device, Executable, Precision, Program
 from binas_deploy.bundle.manifest import (
     VECTORS_NAME,
     VERIFICATION_NAME,
@@ -32,6 +33,7 @@ from binas_deploy.errors import BinasError, DocumentError, MismatchError, NoOutp
 from binas_deploy.measure import Subject
 from binas_deploy.model import OnnxModel
 from binas_deploy.progress import SILENT, Progress
+from binas_deploy.steps.formats import network_program
 from binas_deploy.steps.inference import Floats, count_correct, outputs_of
 from binas_deploy.steps.subjects import network_key, network_model, open_subjects
 from binas_deploy.steps.verify_latency import NETWORK_KEY, measure_latency
@@ -53,6 +55,8 @@ def verify(
 ) -> VerificationReport:
     """Run the bundle on its device, judge it, and write ``verification.json`` into it.
 
+    The network is the very program that the bundle holds where it has a format of the device's; it is compiled from
+    ONNX, as the anchors are, where the device runs no format. The report names its hash either way.
     ``device`` is by default the one that the bundle names, as the workspace or the tool describes it; either way with
     the number of threads that the bundle was made for. Accuracy that cannot be measured is reported as such, and so is
     parity on a device that gives no outputs.
@@ -74,7 +78,8 @@ def verify(
     facts = opened.facts()
     conditions = device_conditions(spec, facts)
     _require_same_identity(bundle, manifest, conditions)
-    with _subjects(opened, bundle, manifest, progress) as subjects:
+    program = network_program(opened, spec, bundle, manifest)
+    with _subjects(opened, bundle, manifest, program, progress) as subjects:
         with subjects[0].open() as network:
             parity = _parity(network, inputs, outputs, manifest)
         latency = measure_latency(manifest, subjects, spec.timing_rule(), seed=seed, progress=progress)
@@ -82,6 +87,7 @@ def verify(
     report = VerificationReport(
         bundle=manifest.name,
         manifest_digest=manifest.digest,
+        program_sha256=program.sha256,
         created=timestamp(),
         conditions=conditions,
         parity=parity,
@@ -117,15 +123,18 @@ def _require_same_identity(bundle: Path, manifest: Manifest, here: Conditions) -
         )
 
 
+@contextmanager
 def _subjects(
-    device: Device, bundle: Path, manifest: Manifest, progress: Progress
-) -> AbstractContextManager[list[Subject]]:
-    """The bundle's network first, then the anchors with the weights that they were first measured with."""
+    device: Device, bundle: Path, manifest: Manifest, program: Program, progress: Progress
+) -> Iterator[list[Subject]]:
+    """The bundle's network first, as ``program``, then the anchors with the weights that they were measured with."""
     models: dict[str, OnnxModel] = {NETWORK_KEY: read_model(bundle, manifest)}
     for anchor in manifest.anchors:
         key = network_key(manifest.space, anchor.arch)
         models[key] = network_model(manifest.space, anchor.arch, manifest.asked.batch)
-    return open_subjects(device, models, precision=Precision(manifest.asked.precision), progress=progress)
+    precision, ready = Precision(manifest.asked.precision), {NETWORK_KEY: program}
+    with open_subjects(device, models, precision=precision, programs=ready, progress=progress) as subjects:
+        yield subjects
 
 
 def _parity(network: Executable, inputs: Floats, outputs: Floats, manifest: Manifest) -> Parity | ParityNotMeasured:

@@ -12,9 +12,11 @@ from onnx.reference import ReferenceEvaluator
 
 from binas_deploy.bundle.manifest import (
     MODEL_NAME,
+    ONNX,
     VECTORS_NAME,
     Asked,
     DataSource,
+    Format,
     Manifest,
     Predicted,
     Preprocessing,
@@ -24,6 +26,8 @@ from binas_deploy.bundle.manifest import (
     file_entry,
     save_vectors,
 )
+from binas_deploy.bundle.readme import with_readme
+from binas_deploy.bundle.reproduce import reproduce_words
 from binas_deploy.documents import write_atomic
 from binas_deploy.estimate import Estimate
 from binas_deploy.model import INPUT_NAME, OUTPUT_NAME, OnnxModel
@@ -60,6 +64,7 @@ def write_bundle(
         created=_CREATED,
         versions={"onnx": onnx.__version__},
         files={name: file_entry(folder / name) for name in (MODEL_NAME, VECTORS_NAME)},
+        formats={ONNX: Format((MODEL_NAME,), "fp32", {"onnx": onnx.__version__}, model.sha256)},
         space=space,
         architecture=result.architecture,
         input=Tensor(INPUT_NAME, model.input_shape),
@@ -76,9 +81,11 @@ def write_bundle(
         predicted=Predicted(result.latency_budget.as_made, result.accuracy, holdout_accuracy),
         seed=seed,
         simulated=table.simulated,
+        reproduce=reproduce_words(result, table, [ONNX], data="cifar10", seed=seed),
     )
-    manifest.save(folder)
-    return manifest
+    stated = with_readme(folder, manifest)
+    stated.save(folder)
+    return stated
 
 
 def restate(folder: Path, manifest: Manifest) -> Manifest:

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from binas_deploy.accuracy import AccuracyModel
+from binas_deploy.adapters.base import Precision, Program
+from binas_deploy.adapters.onnxruntime.device import OnnxRuntimeDevice
 from binas_deploy.budget import Budget
 from binas_deploy.bundle.manifest import MODEL_NAME, VERIFICATION_NAME, DataSource, Manifest, load_vectors, save_vectors
 from binas_deploy.bundle.verification import Accuracy, AccuracyNotMeasured, Parity, Verdict, VerificationReport
 from binas_deploy.devices import DeviceSpec, TimingSpec, load_device_spec
 from binas_deploy.errors import DocumentError, MismatchError
+from binas_deploy.model import OnnxModel
 from binas_deploy.search_result import SearchResult
 from binas_deploy.space import SearchSpace
 from binas_deploy.steps.profile import profile
@@ -69,6 +72,22 @@ def test_an_ample_budget_passes(bundle: Path, spec: DeviceSpec, tmp_path: Path) 
     assert all(anchor.now_ns > 0 for anchor in report.latency.anchors)
     assert report.conditions.identity["runtime"] == "onnxruntime"
     assert VerificationReport.load(bundle / VERIFICATION_NAME) == report
+
+
+def test_what_is_measured_is_the_bundle_s_own_program(
+    bundle: Path, spec: DeviceSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, compiled, original = Manifest.load(bundle), [], OnnxRuntimeDevice.compile
+
+    def counted(self: OnnxRuntimeDevice, model: OnnxModel, *, precision: Precision, cache: Path) -> Program:
+        compiled.append(model.sha256)
+        return original(self, model, precision=precision, cache=cache)
+
+    monkeypatch.setattr(OnnxRuntimeDevice, "compile", counted)
+    report = verify(bundle, device=spec, workspace=tmp_path, accuracy="never")
+    assert report.program_sha256 == manifest.formats["onnx"].program_sha256 == manifest.files[MODEL_NAME].sha256
+    assert len(compiled) == len(manifest.anchors)
+    assert manifest.files[MODEL_NAME].sha256 not in compiled
 
 
 def test_an_impossible_budget_fails(bundle: Path, spec: DeviceSpec, tmp_path: Path) -> None:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)  # the networks are tiny: threads only wait for each other
 
-from binas_deploy.accuracy import AccuracyModel  # noqa: E402  # after the skip
+import binas_deploy  # noqa: E402  # after the skip
+from binas_deploy.accuracy import AccuracyModel  # noqa: E402
+from binas_deploy.adapters import registry  # noqa: E402
 from binas_deploy.budget import Budget  # noqa: E402
 from binas_deploy.bundle.manifest import Manifest, check_files, load_vectors, read_model  # noqa: E402
+from binas_deploy.bundle.reproduce import reproduce_words  # noqa: E402
+from binas_deploy.cli.export import command as export_command  # noqa: E402
+from binas_deploy.cli.search import command as search_command  # noqa: E402
 from binas_deploy.data.base import Dataset, Split  # noqa: E402
-from binas_deploy.errors import EnvironmentFault, InputError, MismatchError  # noqa: E402
+from binas_deploy.errors import EnvironmentFault, InputError, MismatchError, MissingExtraError  # noqa: E402
 from binas_deploy.model import INPUT_NAME  # noqa: E402
 from binas_deploy.search_result import SearchResult  # noqa: E402
 from binas_deploy.space_file import load_space  # noqa: E402
@@ -155,6 +162,57 @@ def test_a_bundle_is_whole_and_runs_as_torch_said(
     session = onnxruntime.InferenceSession(read_model(bundle, manifest).payload, providers=["CPUExecutionProvider"])
     found = np.concatenate([session.run(None, {INPUT_NAME: row[None]})[0] for row in inputs])
     assert np.abs(found - outputs).max() <= 1e-4 * np.abs(outputs).max()
+
+
+def test_formats_hold_the_same_network_and_say_so(
+    result: SearchResult, table: LatencyTable, supernet: Path, tmp_path: Path
+) -> None:
+    for package in ("onnxruntime", "openvino"):
+        pytest.importorskip(package)
+    bundle = export(result, table=table, workspace=tmp_path, supernet=supernet, formats=["openvino", "torch"])
+    manifest = Manifest.load(bundle)
+    check_files(bundle, manifest)
+    assert list(manifest.formats) == ["onnx", "openvino", "torch"]
+    assert sorted(manifest.files) == sorted(path.name for path in bundle.iterdir() if path.name != "manifest.json")
+    assert manifest.formats["onnx"].versions["opset"] == "20"
+    assert manifest.formats["torch"].versions == {"torch": torch.__version__}
+    notes = {prop.key: prop.value for prop in onnx.load(bundle / "model.onnx").metadata_props}
+    assert json.loads(notes["binas_deploy.preprocessing"]) == manifest.preprocessing.to_json()
+    assert json.loads(notes["binas_deploy.labels"]) == list(manifest.labels)
+    assert notes["binas_deploy.architecture"] == manifest.text
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    found = {name: binas_deploy.load(bundle, format=name).logits(pictures) for name in manifest.formats}
+    largest = np.abs(found["onnx"]).max()
+    for name, logits in found.items():
+        assert np.abs(logits - found["onnx"]).max() <= 1e-4 * largest, name
+
+
+def test_the_command_that_makes_it_again_finds_the_same_network(
+    result: SearchResult, table: LatencyTable, supernet: Path, tmp_path: Path
+) -> None:
+    words = Manifest.load(export(result, table=table, workspace=tmp_path, supernet=supernet, seed=3)).reproduce
+    cut = words.index("&&")
+    assert words[:2] == (words[cut + 1], "search")
+    assert words[cut + 2 :] == ("export", "search.json", "--format", "onnx", "--data", "cifar10", "--seed", "3")
+    for command, made in ((search_command, words[2:cut]), (export_command, words[cut + 3 :])):
+        command.make_context("binas-deploy", list(made))  # raises where it is no such command
+    told = dict(zip(words[2:cut:2], words[3:cut:2], strict=True))
+    assert (told["--budget"], told["--threads"], told["--statistic"]) == ("fake=1000ms", "1", "median")
+    tightened = replace(result.latency_budget, most_predicted_ns=476_600)
+    found = reproduce_words(replace(result, latencies=(tightened,)), table, ["onnx"], data="cifar10", seed=0)
+    assert "fake=0.4766ms" in found
+
+
+def test_a_format_that_cannot_be_had_leaves_nothing(
+    result: SearchResult, table: LatencyTable, supernet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = registry._installed
+    monkeypatch.setattr(registry, "_installed", lambda name: name != "openvino" and installed(name))
+    with pytest.raises(MissingExtraError, match=r"The format 'openvino' needs .*binas-deploy\[openvino\]"):
+        export(result, table=table, workspace=tmp_path, supernet=supernet, formats=["openvino"])
+    with pytest.raises(InputError, match="unknown format 'coreml'"):
+        export(result, table=table, workspace=tmp_path, supernet=supernet, formats=["coreml"])
+    assert not (tmp_path / "export").exists()
 
 
 def test_a_failed_export_leaves_the_old_bundle(

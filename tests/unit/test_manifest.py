@@ -16,12 +16,14 @@ from binas_deploy.bundle.manifest import (
     VECTORS_NAME,
     Asked,
     BundleFile,
+    Format,
     Manifest,
     Predicted,
     anchors_of,
     check_files,
     file_entry,
     load_vectors,
+    read_files,
     read_model,
     save_vectors,
 )
@@ -85,6 +87,9 @@ def test_the_golden_file_of_version_1_loads(tmp_path: Path) -> None:
     assert manifest.digest == json.loads(GOLDEN.read_text())["digest"]
     assert (manifest.name, manifest.asked.budget, manifest.asked.limit_ns) == ("tiny-fake-27.138us", "27.138us", 27138)
     assert len(manifest.anchors) == 12
+    assert manifest.formats["onnx"].versions == {"onnx": "1.23.2", "opset": "20", "ir": "10"}
+    assert manifest.formats["onnx"].program_sha256 == manifest.files[MODEL_NAME].sha256
+    assert manifest.reproduce[:2] == ("binas-deploy", "search")
     assert manifest.predicted.holdout_accuracy == Estimate(60.5, 59.14, 61.85, "%", 0.95, "Wilson, n = 5000")
     assert manifest.simulated
 
@@ -120,24 +125,68 @@ def test_a_newer_manifest_asks_for_an_upgrade(bundle: Bundle) -> None:
         Manifest.load(folder)
 
 
-FOREIGN_NAMES = ["../../etc/passwd", "/etc/passwd", "model.onnx/../../x", "..\\x", "weights.bin", "manifest.json", ""]
+FOREIGN_NAMES = [
+    "../../etc/passwd",
+    "/etc/passwd",
+    "model.onnx/../../x",
+    "..\\x.onnx",
+    "..",
+    ".hidden.onnx",
+    "a..onnx",
+    "Model.onnx",
+    "model.onnx\n",
+    "model.exe",
+    "manifest.json",
+    "verification.json",
+    "",
+]
 
 
 @pytest.mark.parametrize("name", FOREIGN_NAMES)
-def test_a_manifest_states_no_other_files(bundle: Bundle, name: str) -> None:
+def test_a_manifest_states_no_file_of_another_name(bundle: Bundle, name: str) -> None:
     folder, _ = bundle
     rewritten(folder, lambda content: content["files"].update({name: {"sha256": "0" * 64, "bytes": 1}}))
-    with pytest.raises(DocumentError, match="Extra inputs are not permitted"):
+    with pytest.raises(DocumentError, match=r"should match pattern|is no name of a bundle's file"):
         Manifest.load(folder)
 
 
+def test_a_bundle_may_have_more_formats(bundle: Bundle) -> None:
+    folder, manifest = bundle
+    for name in ("model.xml", "model.bin"):
+        (folder / name).write_bytes(name.encode())
+    files = {**manifest.files, **{name: file_entry(folder / name) for name in ("model.xml", "model.bin")}}
+    more = Format(("model.xml", "model.bin"), "fp32", {"openvino": "2026.4"}, "ab" * 32)
+    stated = replace(manifest, files=files, formats={**manifest.formats, "openvino": more})
+    stated.save(folder)
+    assert Manifest.load(folder) == stated
+    check_files(folder, stated)
+    assert read_files(folder, stated, more.files) == {"model.xml": b"model.xml", "model.bin": b"model.bin"}
+
+
 Change = Callable[[dict[str, Any]], object]
+
+
+def tvm(file: str) -> dict[str, Any]:
+    return {"files": [file], "precision": "fp32", "versions": {}, "program_sha256": "ab" * 32}
+
+
 HUGE_KERNEL = f"[['cn_r1_k{'1' * 5000}_s1_c9'], [], []]"
 HUGE_OPTION = f"{{'depths': [1, 1, 1], 'options': [[0x{'f' * 5000}], [0], [0]]}}"
 WRONG: dict[str, tuple[Change, str]] = {
-    "a file not stated": (lambda c: c["files"].pop("vectors.safetensors"), r"files\.vectors\.safetensors"),
+    "a file not stated": (lambda c: c["files"].pop("vectors.safetensors"), r"vectors\.safetensors is missing"),
+    "a model not stated": (lambda c: c["files"].pop("model.onnx"), r"model\.onnx is missing"),
+    "no formats": (lambda c: c.update(formats={}), "has the format 'onnx'"),
+    "another model": (lambda c: c["formats"]["onnx"].update(files=["vectors.safetensors"]), "has the format 'onnx'"),
+    "a format of no files": (lambda c: c["formats"]["onnx"].update(files=[]), "at least 1 item"),
+    "a format of a file not stated": (lambda c: c["formats"].update(tvm=tvm("model.so")), "not stated under files"),
+    "a format of another's file": (lambda c: c["formats"].update(tvm=tvm("model.onnx")), "another format's too"),
+    "a format of a path": (lambda c: c["formats"].update(tvm=tvm("../model.so")), "pattern"),
+    "a format of another name": (lambda c: c["formats"].update({"../x": tvm("model.so")}), "pattern"),
+    "an unknown precision": (lambda c: c["formats"]["onnx"].update(precision="fp8"), "'fp32', 'fp16' or 'int8'"),
+    "a program without hash": (lambda c: c["formats"]["onnx"].update(program_sha256=""), "pattern"),
+    "a command that is text": (lambda c: c.update(reproduce="binas-deploy"), "valid list"),
     "a file of no bytes": (lambda c: c["files"]["model.onnx"].update(bytes=0), "greater than or equal to 1"),
-    "an absurd size": (lambda c: c["files"]["model.onnx"].update(bytes=2**40), "less than or equal to"),
+    "an absurd size": (lambda c: c["files"]["model.onnx"].update(bytes=2**40), "bytes; from 1 to"),
     "a hash that is none": (lambda c: c["files"]["model.onnx"].update(sha256="../x"), "pattern"),
     "a kernel of 5000 digits": (lambda c: c.update(architecture=HUGE_KERNEL), "is not a block string"),
     "an option of 6000 digits": (lambda c: c.update(architecture=HUGE_OPTION), "both lists of integers"),
@@ -172,8 +221,10 @@ def test_what_does_not_fit_together_is_refused(bundle: Bundle, change: Change, m
 
 def test_a_manifest_cannot_be_made_wrong_either(bundle: Bundle) -> None:
     _, manifest = bundle
-    with pytest.raises(InputError, match="a bundle has"):
+    with pytest.raises(InputError, match=r"model\.onnx is missing"):
         replace(manifest, files={"x": BundleFile("0" * 64, 1)})
+    with pytest.raises(InputError, match="is no name of a bundle's file"):
+        replace(manifest, files={**manifest.files, "x": BundleFile("0" * 64, 1)})
     with pytest.raises(InputError, match="bytes; from 1 to"):
         replace(manifest, files={**manifest.files, MODEL_NAME: BundleFile("0" * 64, 0)})
     with pytest.raises(InputError, match=r"asked\.device"):

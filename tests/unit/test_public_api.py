@@ -19,6 +19,7 @@ PUBLIC = [
     "__version__",
     "deploy",
     "export",
+    "load",
     "load_space",
     "profile",
     "search",

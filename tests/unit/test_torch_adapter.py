@@ -21,7 +21,7 @@ from binas_deploy.adapters.base import Precision
 from binas_deploy.adapters.onnxruntime import OnnxRuntimeDevice
 from binas_deploy.adapters.runtime import Runtime
 from binas_deploy.adapters.torch.device import TorchDevice
-from binas_deploy.adapters.torch.settings import Settings
+from binas_deploy.adapters.torch.settings import MARK, Settings
 from binas_deploy.devices import load_device_spec, open_device
 from binas_deploy.errors import DeviceError, InputError, MissingExtraError
 from binas_deploy.model import INPUT_NAME, OUTPUT_NAME, OnnxModel
@@ -324,7 +324,7 @@ def test_cuda_s_path_gives_right_outputs_and_times(
     chosen = settings(**changed)
     with loaded(TorchDevice(1), model) as right:
         expected = right.run(feed)[OUTPUT_NAME]
-    executable = Executable(chosen, OnCpu(chosen), model.payload, precision)
+    executable = Executable(chosen, OnCpu(chosen), precision.value.encode() + MARK + model.payload)
     found: NDArray[np.float32] = executable.run(feed)[OUTPUT_NAME]
     assert found.dtype == np.float32
     allowed = 1e-5 if precision is Precision.FP32 else 2e-2
@@ -337,7 +337,7 @@ def test_cuda_s_path_gives_right_outputs_and_times(
 @pytest.mark.usefixtures("cuda")
 def test_a_cuda_graph_is_captured_once_and_replayed(model: OnnxModel) -> None:
     chosen = settings(cuda_graphs=True, transfers=True)
-    executable = Executable(chosen, OnCpu(chosen), model.payload, Precision.FP32)
+    executable = Executable(chosen, OnCpu(chosen), b"fp32" + MARK + model.payload)
     assert calls == ["order", "order", "capture thread_local", "replay", "replay", "synchronize"]
     calls.clear()
     executable.sample(random_feed(model, 1), count=2)

@@ -75,6 +75,7 @@ def report_of(**changes: Any) -> VerificationReport:
     made = VerificationReport(
         bundle="cifar10-cpu-0.5ms",
         manifest_digest="ab" * 32,
+        program_sha256="cd" * 32,
         created="2026-11-22T09:30:00+00:00",
         conditions=Conditions(identity, {"load_average": "0.10"}),
         parity=Parity(8, 2e-6, 4.5),

@@ -1,7 +1,8 @@
 """torch on this machine's CPU or a CUDA device, eager or by torch.compile.
 
 torch is imported when something is loaded, and to read which GPU there is. ONNX is rebuilt as a torch module, node by
-node; the first call, while loading, compiles it where that is asked.
+node, and a torch.export program (``.pt2``) is loaded as it is; the first call, while loading, compiles it where that is
+asked.
 
 A latency is that of one call of the module, in inference mode, on an input that already lies on the device:
 
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from binas_deploy.adapters import host
 from binas_deploy.adapters.base import DeviceFacts, Precision, Program
-from binas_deploy.adapters.torch.settings import COMPILED, EAGER, MODES, RUNTIME, Settings
+from binas_deploy.adapters.torch.settings import COMPILED, EAGER, MARK, MODES, RUNTIME, Settings
 from binas_deploy.kernel_files import text_of
 from binas_deploy.model import OnnxModel
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from binas_deploy.adapters.torch.place import Place
 
 _DRIVER: Final = Path("/proc/driver/nvidia/version")
-_MARK: Final = b"\n"
 
 
 class TorchDevice:
@@ -92,7 +92,7 @@ class TorchDevice:
             InputError: a precision that the target does not have.
         """
         self._settings.require_precision(precision)
-        return Program(model.sha256, precision.value.encode() + _MARK + model.payload)
+        return Program(model.sha256, precision.value.encode() + MARK + model.payload)
 
     @contextmanager
     def load(self, program: Program) -> Iterator[Executable]:
@@ -107,10 +107,9 @@ class TorchDevice:
         from binas_deploy.adapters.torch.executable import Executable
         from binas_deploy.adapters.torch.process import program_open
 
-        precision, _, payload = program.payload.partition(_MARK)
         with program_open(place, compiled=self._settings.execution == COMPILED):
             with RUNTIME.loading(program):
-                executable = Executable(self._settings, place, payload, Precision(precision.decode()))
+                executable = Executable(self._settings, place, program.payload)
             with closing(executable):
                 yield executable
 

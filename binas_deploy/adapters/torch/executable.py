@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from binas_deploy.adapters.base import Feed, Precision
-from binas_deploy.adapters.torch.module import rebuild
+from binas_deploy.adapters.base import Feed
+from binas_deploy.adapters.torch.exported import opened
 from binas_deploy.adapters.torch.place import Call, Network, Place
 from binas_deploy.adapters.torch.process import sampling, working
 from binas_deploy.adapters.torch.settings import COMPILED, RUNTIME, Settings
 from binas_deploy.errors import DeviceError
 
-_TYPES: Final = {Precision.FP32: torch.float32, Precision.FP16: torch.float16}
-
 
 class Executable:
     """A loaded model that has run once. The feed last sampled stays on the device, so that nothing is copied again."""
 
-    def __init__(self, settings: Settings, place: Place, payload: bytes, precision: Precision) -> None:
+    def __init__(self, settings: Settings, place: Place, payload: bytes) -> None:
         self._settings = settings
         self._place = place
-        self._rebuilt = rebuild(payload)
+        self._rebuilt, numbers = opened(payload)
         self._bound: Feed | None = None
-        self._call: Call | None = self._prepared(_TYPES[precision])
+        self._call: Call | None = self._prepared(numbers)
 
     def close(self) -> None:
         """Let go of weights and graphs, also where a caller keeps this one."""

@@ -37,6 +37,13 @@ _open = _Open()
 
 
 @contextmanager
+def alone() -> Iterator[None]:
+    """Alone in torch: what it makes and loads goes through state of the whole process."""
+    with _LOCK:
+        yield
+
+
+@contextmanager
 def working(place: Place, threads: int) -> Iterator[None]:
     """Alone in torch, inferring, with so many threads and the place's settings; all is as it was afterwards."""
     with _LOCK:

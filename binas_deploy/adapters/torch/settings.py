@@ -24,6 +24,8 @@ RUNTIME: Final = Runtime(
 )
 EAGER: Final = "eager"
 COMPILED: Final = "compile"
+MARK: Final = b"\n"
+"""Between the precision and the ONNX model in what the adapter compiles."""
 MODES: Final = ("default", "max-autotune-no-cudagraphs")
 _GRAPH_MODES: Final = ("reduce-overhead", "max-autotune")
 _TARGET: Final = re.compile(r"cpu|cuda(:(?P<index>\d{1,3}))?")

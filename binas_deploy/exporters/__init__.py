@@ -1,0 +1,1 @@
+"""Exporters: the forms in which a bundle holds its network, one a file."""
