@@ -133,7 +133,7 @@ def _budget_row(share: float, manifest: Manifest, report: VerificationReport) ->
         "latency_predicted": predicted.latency.value,
         "latency_median": latency.measurement.median,
         "latency_interval": latency.interval,
-        "machine_scale": latency.machine.scale,
+        "machine_scale": latency.machine.scale if latency.machine else None,
         "latency_verdict": latency.verdict.value,
         "network": manifest.space.text(manifest.architecture),
     }

@@ -1,4 +1,7 @@
-"""Where fetched and compiled things are kept between runs; deleting it loses nothing that cannot be made again."""
+"""Where fetched and compiled things are kept between runs; deleting it loses nothing that cannot be made again.
+
+But for one count: how often test images were used (`steps.ledger`) begins anew.
+"""
 
 from __future__ import annotations
 

@@ -1,17 +1,29 @@
-"""Latency as a verification finds it: the network's measurement beside the anchors', and what follows from both."""
+"""Latency as a verification finds it: what several processes measured beside the anchors, and what follows from it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean, stdev
 from types import MappingProxyType
+from typing import Final, Literal
 
+from binas_deploy.bundle.certainty import MOST_PROCESSES, bounds, settled, typical
+from binas_deploy.bundle.cold_start import ColdStart, usual
+from binas_deploy.bundle.shown import Shown
 from binas_deploy.bundle.verification_parts import Verdict
+from binas_deploy.errors import InputError
 from binas_deploy.estimate import Estimate
 from binas_deploy.measurement import Measurement
 from binas_deploy.table.reconcile import Reconciliation, reconcile
-from binas_deploy.table.statistic import MEDIAN, QUANTILES
+
+Replication = Literal["process", "session", "run"]
+"""What was begun anew for each: a process here, an agent's on another machine, or only the measuring."""
+StoppedBy = Literal["decided", "processes", "seconds"]
+REPLICATIONS: Final[Mapping[Replication, str]] = MappingProxyType(
+    {"process": "fresh processes", "session": "fresh processes of the agent there", "run": "measuring runs"}
+)
 
 
 @dataclass(frozen=True)
@@ -24,52 +36,97 @@ class AnchorMedians:
 
 
 @dataclass(frozen=True)
-class Latency:
-    """Latency of the network, measured in one interleaved run with the table's ``anchors``.
+class ProcessLatency:
+    """What one process measured: ``value_ns`` is the statistic that is to be shown, over ``rounds`` of visits."""
 
-    ``statistic``: what of it was asked, a key of `QUANTILES`; ``predicted`` in ns by the table, of that.
-    ``noise`` and ``stopped_by`` are those of the measuring run, as text; ``anchor_noise`` is the relative standard
-    deviation of one anchor as the table found it.
+    value_ns: int
+    rounds: int
+    cold: ColdStart | None = None
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Latency of the network in several processes, in each interleaved with the table's ``anchors``.
+
+    ``measurement`` has the samples of all, its runs being the ``processes``. ``predicted``: by the table in ns, of what
+    is ``shown``; None where the table predicts something else. ``anchors`` are those measured then and now in the same
+    rhythm, with ``anchor_noise`` the relative standard deviation of one as the table found it. ``noise``: what the
+    processes said of the host, as text. ``replication``: what was new in each.
+
+    Raises:
+        InputError: no processes, more than the rule of `certainty` knows, or not the runs of the measurement.
     """
 
     measurement: Measurement
     budget_ns: int
-    predicted: Estimate
+    predicted: Estimate | None
     anchors: tuple[AnchorMedians, ...]
-    rounds: int
-    stopped_by: str
+    processes: tuple[ProcessLatency, ...]
+    stopped_by: StoppedBy
     noise: Mapping[str, str]
     anchor_noise: float
-    statistic: str = MEDIAN
+    shown: Shown
+    replication: Replication = "process"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "noise", MappingProxyType(dict(self.noise)))
+        count = len(self.processes)
+        if not 1 <= count <= MOST_PROCESSES or set(self.measurement.runs.tolist()) != set(range(count)):
+            raise InputError(f"latency: {count} processes do not fit the samples; 1 to {MOST_PROCESSES} can be.")
+
+    @property
+    def statistic(self) -> str:
+        """What of the latency is shown."""
+        return self.shown.statistic
 
     @cached_property
-    def value_ns(self) -> float:
-        """The asked statistic as measured."""
-        return self.measurement.quantile(QUANTILES[self.statistic])
+    def value_ns(self) -> int:
+        """The statistic as measured: the geometric mean over processes."""
+        return typical([process.value_ns for process in self.processes])
 
     @cached_property
     def interval(self) -> tuple[int, int] | None:
-        """Its 95 % order-statistic interval in ns; None with too few samples."""
-        return self.measurement.known_interval(QUANTILES[self.statistic])
+        """Its lower and upper bound in ns, each with the confidence asked; None with too few processes."""
+        return bounds([process.value_ns for process in self.processes], self.shown.confidence)
 
     @cached_property
-    def machine(self) -> Reconciliation:
-        """From the machine that the table was measured on to the machine now. Raises InputError without anchors."""
+    def settled_ns(self) -> int:
+        """What is to lie below a budget for it to pass in the end: the upper bound to be expected of the last look."""
+        return settled([process.value_ns for process in self.processes], self.shown.confidence)
+
+    @property
+    def spread_percent(self) -> float:
+        """How far apart processes are: the standard deviation of what they measured, of its mean."""
+        values = [process.value_ns for process in self.processes]
+        return 100 * stdev(values) / fmean(values) if len(values) > 1 else 0.0
+
+    @property
+    def rounds(self) -> int:
+        """Of all processes together."""
+        return sum(process.rounds for process in self.processes)
+
+    @cached_property
+    def cold(self) -> ColdStart | None:
+        """How it begins, the median of the processes; None where that was not measured on this machine."""
+        return usual([process.cold for process in self.processes if process.cold is not None])
+
+    @cached_property
+    def machine(self) -> Reconciliation | None:
+        """From the machine that the table was measured on to the machine now; None without anchors."""
+        if not self.anchors:
+            return None
         then, now = [row.then_ns for row in self.anchors], [row.now_ns for row in self.anchors]
         return reconcile(then, now, noise=self.anchor_noise)
 
     @property
-    def predicted_now_ns(self) -> float:
-        """The table's prediction for the machine as it is now."""
-        return self.machine.now_ns(self.predicted.value)
+    def predicted_now_ns(self) -> float | None:
+        """The table's prediction for the machine as it is now; None where it made none."""
+        return None if self.machine is None or self.predicted is None else self.machine.now_ns(self.predicted.value)
 
     @property
-    def error_percent(self) -> float:
+    def error_percent(self) -> float | None:
         """How far that prediction lies above what was measured."""
-        return 100 * (self.predicted_now_ns / self.value_ns - 1)
+        return None if self.predicted_now_ns is None else 100 * (self.predicted_now_ns / self.value_ns - 1)
 
     @property
     def headroom_percent(self) -> float:
@@ -77,8 +134,18 @@ class Latency:
         return 100 * (1 - self.value_ns / self.budget_ns)
 
     @property
+    def slack_percent(self) -> float:
+        """How much slower this machine could get before the budget breaks; negative: how much faster it has to get."""
+        return 100 * (self.budget_ns / self.value_ns - 1)
+
+    @property
+    def sure_slack_percent(self) -> float | None:
+        """The same at least, with the confidence asked; None with too few processes."""
+        return None if self.interval is None else 100 * (self.budget_ns / self.interval[1] - 1)
+
+    @property
     def verdict(self) -> Verdict:
-        """By the interval, not by the value: all of it within the budget, all of it over, or neither."""
+        """By the bounds, not by the value: both within the budget, both over, or neither."""
         if self.interval is None:
             return Verdict.INCONCLUSIVE
         low, high = self.interval
@@ -94,11 +161,12 @@ class Latency:
             return f"latency: the {self.statistic} of {found} is over the budget of {budget}"
         if self.verdict is Verdict.PASS:
             return ""
+        count = f"{len(self.processes)} {REPLICATIONS[self.replication]}"
         if self.interval is None:
-            count = len(self.measurement)
-            return f"latency: {count} samples are too few for an interval of the {self.statistic}; measure more"
+            return f"latency: {count} are too few to judge the {self.statistic} by; give it more time"
         low, high = (f"{value / 1e6:.4f}" for value in self.interval)
         return (
-            f"latency: the budget of {budget} lies within the interval of the {self.statistic}, {low} to {high} ms: "
-            "it is too close to tell; close other programs and verify again, or search for a slightly smaller budget"
+            f"latency: the budget of {budget} lies between the bounds of the {self.statistic}, {low} and {high} ms "
+            f"after {count}: it is too close to tell; close other programs and verify again, or search for a slightly "
+            "smaller budget"
         )

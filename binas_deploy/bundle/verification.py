@@ -13,22 +13,20 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from binas_deploy.bundle.latency import AnchorMedians, Latency
+from binas_deploy.bundle.cold_start import ColdStart
+from binas_deploy.bundle.latency import AnchorMedians, Latency, ProcessLatency
+from binas_deploy.bundle.latency_document import latency_json, parity_json
+from binas_deploy.bundle.parity import Divergence, Parity, ParityNotMeasured
+from binas_deploy.bundle.shown import Shown
+from binas_deploy.bundle.soak import Reading, Soak
+from binas_deploy.bundle.sweep import Point
 from binas_deploy.bundle.verification_document import (
     VERIFICATION_KIND,
     VERIFICATION_VERSION,
     VerificationDocument,
     accuracy_json,
-    latency_json,
-    parity_json,
 )
-from binas_deploy.bundle.verification_parts import (
-    Accuracy,
-    AccuracyNotMeasured,
-    Parity,
-    ParityNotMeasured,
-    Verdict,
-)
+from binas_deploy.bundle.verification_parts import Accuracy, AccuracyNotMeasured, SetUse, Verdict
 from binas_deploy.conditions import Conditions, unmeasured_text
 from binas_deploy.documents import read_document, seal, validation_message, write_document
 from binas_deploy.errors import EXIT_INCONCLUSIVE, EXIT_NO, EXIT_OK, DocumentError, InputError
@@ -37,9 +35,17 @@ __all__ = [
     "Accuracy",
     "AccuracyNotMeasured",
     "AnchorMedians",
+    "ColdStart",
+    "Divergence",
     "Latency",
     "Parity",
     "ParityNotMeasured",
+    "Point",
+    "ProcessLatency",
+    "Reading",
+    "SetUse",
+    "Shown",
+    "Soak",
     "Verdict",
     "VerificationReport",
 ]
@@ -56,7 +62,8 @@ class VerificationReport:
     """The bundle of ``manifest_digest`` on its device under ``conditions``, at the time ``created`` (ISO 8601, UTC).
 
     ``program_sha256`` is the hash of the program that was measured, as `Program.sha256`; it is in the manifest where
-    the bundle holds that program.
+    the bundle holds that program. ``parity`` is that of the device's own format; ``formats``: of the others, and of the
+    formats with each other. ``soak`` and ``sweep``: where they were asked for.
     """
 
     bundle: str
@@ -69,11 +76,16 @@ class VerificationReport:
     accuracy: Accuracy | AccuracyNotMeasured
     seed: int
     simulated: bool = False
+    formats: tuple[Parity, ...] = ()
+    soak: Soak | None = None
+    sweep: tuple[Point, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
         """A failure of any part fails; after that, what is inconclusive (or simulated); then what was not measured."""
-        found = {self.parity.verdict, self.latency.verdict}
+        found = {self.parity.verdict, self.latency.verdict, *(parity.verdict for parity in self.formats)}
+        if self.soak is not None:
+            found.add(self.soak.verdict)
         if self._accuracy_counts:
             found.add(self.accuracy.verdict)
         if self.simulated:
@@ -92,7 +104,16 @@ class VerificationReport:
         unmeasured = f"latency: {unmeasured_text(self.conditions.identity)}, so nothing is verified"
         simulated = unmeasured if self.simulated else ""
         accuracy = self.accuracy.reason if self._accuracy_counts else ""
-        found = (self.parity.reason, self.latency.reason, simulated, accuracy)
+        use = self.accuracy.use if isinstance(self.accuracy, Accuracy) else None
+        found = (
+            self.parity.reason,
+            *(parity.reason for parity in self.formats),
+            self.latency.reason,
+            simulated,
+            self.soak.reason if self.soak else "",
+            accuracy,
+            use.note if use else "",
+        )
         return tuple(reason for reason in found if reason)
 
     @property
@@ -138,8 +159,11 @@ class VerificationReport:
             "exit_code": self.exit_code,
             "reasons": list(self.reasons),
             "parity": parity_json(self.parity),
+            "formats": [parity_json(parity) for parity in self.formats],
             "latency": latency_json(self.latency),
             "accuracy": accuracy_json(self.accuracy),
+            "soak": self.soak and self.soak.to_json(),
+            "sweep": [point.to_json() for point in self.sweep],
             "conditions": self.conditions.to_json(),
             "seed": self.seed,
         }
@@ -163,4 +187,7 @@ def _from_document(document: VerificationDocument) -> VerificationReport:
         accuracy=document.accuracy.accuracy(),
         seed=document.seed,
         simulated=document.simulated,
+        formats=tuple(row.parity() for row in document.formats),
+        soak=document.soak.soak() if document.soak else None,
+        sweep=tuple(row.point() for row in document.sweep),
     )

@@ -2,8 +2,9 @@
 
 Format history of ``binas-deploy/verification``:
 
-1. The first: parity, latency with all raw samples, accuracy, the conditions they were found under, and the verdict.
-   Parity and accuracy are either what was found or the reason why they were not.
+1. The first: parity of each format, latency in several processes with all raw samples, accuracy, what was asked
+   besides (a sustained run, a sweep), the conditions they were found under, and the verdict. Parity and accuracy are
+   either what was found or the reason why they were not.
 """
 
 from __future__ import annotations
@@ -12,111 +13,51 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from binas_deploy.bundle.latency import AnchorMedians, Latency
-from binas_deploy.bundle.manifest_document import Noise
-from binas_deploy.bundle.verification_parts import Accuracy, AccuracyNotMeasured, Parity, ParityNotMeasured
+from binas_deploy.bundle.latency_document import (
+    Amount,
+    LatencyDocument,
+    Number,
+    ParityDocument,
+    ParityNotMeasuredDocument,
+    Text,
+    VerdictName,
+)
+from binas_deploy.bundle.soak import SoakDocument
+from binas_deploy.bundle.sweep import PointDocument
+from binas_deploy.bundle.verification_parts import Accuracy, AccuracyNotMeasured, SetUse
 from binas_deploy.conditions import ConditionsDocument
 from binas_deploy.estimate import EstimateDocument
-from binas_deploy.measurement import Measurement, MeasurementDocument
-from binas_deploy.table.names import NAME_PATTERN, TIME_PATTERN
+from binas_deploy.table.names import TIME_PATTERN
 
 VERIFICATION_KIND: Final = "verification"
 VERIFICATION_VERSION: Final = 1
-
-_Number = Annotated[float, Field(allow_inf_nan=False)]
-_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_Time = Annotated[float, Field(ge=1, le=1e18)]
-_Verdict = Literal["pass", "fail", "inconclusive", "not measured"]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class _Parity(_Strict):
-    verdict: Literal["pass", "fail"]
-    vectors: Annotated[int, Field(ge=0)]
-    max_abs_diff: _Amount | None
-    max_abs_ref: _Amount
-    relative: _Amount | None
-    tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-    def parity(self) -> Parity:
-        return Parity(self.vectors, self.max_abs_diff, self.max_abs_ref, self.tolerance)
-
-
-class _ParityNotMeasured(_Strict):
-    verdict: Literal["not measured"]
-    reason: str
-
-    def parity(self) -> ParityNotMeasured:
-        return ParityNotMeasured(self.reason)
-
-
-class _Anchor(_Strict):
-    kind: Annotated[str, Field(pattern=NAME_PATTERN)]
-    then_ns: _Time
-    now_ns: _Time
-
-
-class _Machine(_Strict):
-    scale: _Number
-    offset_ns: _Number
-    relative_sd: _Amount
-    anchors: Annotated[int, Field(ge=1)]
-
-
-class _Latency(_Strict):
-    verdict: _Verdict
-    unit: Literal["ns"]
-    budget: Annotated[int, Field(ge=1, le=10**18)]
-    statistic: Literal["p25", "median", "p90", "p95", "p99"]
-    value: _Time
-    interval: Annotated[list[int], Field(min_length=2, max_length=2)] | None
-    median: _Time
-    p90: _Time
-    p95: _Time
-    p99: _Time
-    samples: Annotated[int, Field(ge=1)]
-    rounds: Annotated[int, Field(ge=1)]
-    predicted: EstimateDocument
-    machine: _Machine
-    predicted_now: _Number
-    error_percent: _Number
-    headroom_percent: _Number
-    stopped_by: Annotated[str, Field(max_length=64)]
-    noise: dict[str, str]
-    anchor_noise: Noise
-    anchors: Annotated[list[_Anchor], Field(min_length=1)]
-    measurement: MeasurementDocument
-
-    def latency(self) -> Latency:
-        return Latency(
-            measurement=Measurement.from_document(self.measurement),
-            budget_ns=self.budget,
-            predicted=self.predicted.estimate(),
-            anchors=tuple(AnchorMedians(**row.model_dump()) for row in self.anchors),
-            rounds=self.rounds,
-            stopped_by=self.stopped_by,
-            noise=self.noise,
-            anchor_noise=self.anchor_noise,
-            statistic=self.statistic,
-        )
+class _Use(_Strict):
+    space: Annotated[str, Field(max_length=255)]
+    number: Annotated[int, Field(ge=1)]
+    networks: Annotated[int, Field(ge=1)]
 
 
 class _Measured(_Strict):
     verdict: Literal["pass", "fail"]
-    top1_percent: _Number
-    interval: Annotated[list[_Number], Field(min_length=2, max_length=2)]
+    top1_percent: Number
+    interval: Annotated[list[Number], Field(min_length=2, max_length=2)]
     correct: Annotated[int, Field(ge=0)]
     images: Annotated[int, Field(ge=1)]
-    data: Annotated[str, Field(max_length=1000)]
+    data: Text
+    use: _Use | None
     predicted: EstimateDocument
-    difference: _Number
-    allowed: _Amount
+    difference: Number
+    allowed: Amount
 
     def accuracy(self) -> Accuracy:
-        return Accuracy(self.correct, self.images, self.data, self.predicted.estimate())
+        use = SetUse(**self.use.model_dump()) if self.use else None
+        return Accuracy(self.correct, self.images, self.data, self.predicted.estimate(), use)
 
 
 class _NotMeasured(_Strict):
@@ -139,57 +80,17 @@ class VerificationDocument(_Strict):
     program_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     created: Annotated[str, Field(pattern=TIME_PATTERN)]
     simulated: bool
-    verdict: _Verdict
+    verdict: VerdictName
     exit_code: Annotated[int, Field(ge=0, le=255)]
     reasons: list[str]
-    parity: Annotated[_Parity | _ParityNotMeasured, Field(discriminator="verdict")]
-    latency: _Latency
+    parity: Annotated[ParityDocument | ParityNotMeasuredDocument, Field(discriminator="verdict")]
+    formats: list[ParityDocument]
+    latency: LatencyDocument
     accuracy: Annotated[_Measured | _NotMeasured, Field(discriminator="verdict")]
+    soak: SoakDocument | None
+    sweep: list[PointDocument]
     conditions: ConditionsDocument
     seed: Annotated[int, Field(ge=0)]
-
-
-def parity_json(parity: Parity | ParityNotMeasured) -> dict[str, Any]:
-    """The document form, with what is derived."""
-    if isinstance(parity, ParityNotMeasured):
-        return {"verdict": parity.verdict.value, "reason": parity.why}
-    return {
-        "verdict": parity.verdict.value,
-        "vectors": parity.vectors,
-        "max_abs_diff": parity.max_abs_diff,
-        "max_abs_ref": parity.max_abs_ref,
-        "relative": parity.relative,
-        "tolerance": parity.tolerance,
-    }
-
-
-def latency_json(latency: Latency) -> dict[str, Any]:
-    """The document form, with what is derived; all times in ns."""
-    measured = latency.measurement
-    return {
-        "verdict": latency.verdict.value,
-        "unit": "ns",
-        "budget": latency.budget_ns,
-        "statistic": latency.statistic,
-        "value": latency.value_ns,
-        "interval": latency.interval and list(latency.interval),
-        "median": measured.median,
-        "p90": measured.p90,
-        "p95": measured.p95,
-        "p99": measured.p99,
-        "samples": len(measured),
-        "rounds": latency.rounds,
-        "predicted": latency.predicted.to_json(),
-        "machine": dict(vars(latency.machine)),
-        "predicted_now": latency.predicted_now_ns,
-        "error_percent": latency.error_percent,
-        "headroom_percent": latency.headroom_percent,
-        "stopped_by": latency.stopped_by,
-        "noise": dict(latency.noise),
-        "anchor_noise": latency.anchor_noise,
-        "anchors": [dict(vars(anchor)) for anchor in latency.anchors],
-        "measurement": measured.to_json(),
-    }
 
 
 def accuracy_json(accuracy: Accuracy | AccuracyNotMeasured) -> dict[str, Any]:
@@ -203,6 +104,7 @@ def accuracy_json(accuracy: Accuracy | AccuracyNotMeasured) -> dict[str, Any]:
         "correct": accuracy.correct,
         "images": accuracy.images,
         "data": accuracy.data,
+        "use": dict(vars(accuracy.use)) if accuracy.use else None,
         "predicted": accuracy.predicted.to_json(),
         "difference": accuracy.difference,
         "allowed": accuracy.allowed,

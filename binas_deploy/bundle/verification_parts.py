@@ -1,4 +1,4 @@
-"""Parity and accuracy as a verification finds them, each with its facts and the verdict that follows.
+"""What all parts of a verification share, and accuracy as it is found, with its facts and the verdict that follows.
 
 Facts are stored; figures and verdicts are derived from them in one place.
 """
@@ -11,15 +11,10 @@ from enum import Enum
 from functools import cached_property
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from binas_deploy.errors import InputError
 from binas_deploy.estimate import Estimate
 from binas_deploy.proportion import wilson
 
-PARITY_TOLERANCE: Final = 1e-4
-"""Most that outputs may differ, relative to the largest reference output."""
 ACCURACY_ALLOWANCE: Final = 1.0
 """Points that a test accuracy may lie from the predicted one, beside the sampling error of both."""
 
@@ -34,78 +29,39 @@ class Verdict(str, Enum):
 
 
 @dataclass(frozen=True)
-class Parity:
-    """The device's outputs against the stored ones, over ``vectors`` inputs; ``max_abs_ref`` is the largest stored one.
+class SetUse:
+    """How often a test set has judged networks of ``space`` on this machine.
 
-    ``max_abs_diff`` is None when the device gave values that are not finite.
+    This network was the ``number``-th of the ``networks`` that it has judged by now, each counted once.
+
+    Raises:
+        InputError: a count that cannot be.
     """
 
-    vectors: int
-    max_abs_diff: float | None
-    max_abs_ref: float
-    tolerance: float = PARITY_TOLERANCE
+    space: str
+    number: int
+    networks: int
 
-    @classmethod
-    def of(cls, outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> Parity:
-        """Compare outputs (n, classes) with the stored ``reference`` of the same shape.
-
-        Raises:
-            InputError: the shapes differ.
-        """
-        if outputs.shape != reference.shape:
-            raise InputError(f"outputs of shape {outputs.shape} cannot be compared with {reference.shape}.")
-        found, wanted = outputs.astype(np.float64), reference.astype(np.float64)
-        finite = bool(np.isfinite(found).all())
-        difference = float(np.abs(found - wanted).max(initial=0.0)) if finite else None
-        return cls(len(reference), difference, float(np.abs(wanted).max(initial=0.0)))
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.networks:
+            raise InputError(f"network {self.number} of {self.networks} cannot be.")
 
     @property
-    def relative(self) -> float | None:
-        """Largest difference over largest reference output; None when that has no value."""
-        if self.max_abs_diff is None or (self.max_abs_ref == 0 and self.max_abs_diff > 0):
-            return None
-        return self.max_abs_diff / self.max_abs_ref if self.max_abs_ref else 0.0
-
-    @property
-    def verdict(self) -> Verdict:
-        """Comparing nothing fails: it would show nothing."""
-        holds = self.vectors > 0 and self.relative is not None and self.relative <= self.tolerance
-        return Verdict.PASS if holds else Verdict.FAIL
-
-    @property
-    def reason(self) -> str:
-        """Why not, empty when it passes."""
-        if self.verdict is Verdict.PASS:
+    def note(self) -> str:
+        """What to say of it; empty for the first network."""
+        if self.networks == 1:
             return ""
-        if self.vectors == 0:
-            return "parity: the bundle has no test vectors, so nothing was compared; export it again"
-        if self.relative is None:
-            return "parity: the device gave values that are not finite, or any where all stored outputs are zero"
         return (
-            f"parity: outputs differ by {self.relative:.2g} of the largest one, at most {self.tolerance:g} is allowed"
+            f"accuracy: this is network {self.number} of {self.networks} of space {self.space} that these test images "
+            "have judged on this machine; choosing among many by the test set makes the best look better than it is"
         )
-
-
-@dataclass(frozen=True)
-class ParityNotMeasured:
-    """Why outputs were not compared: the device gives none."""
-
-    why: str
-
-    @property
-    def verdict(self) -> Verdict:
-        """Never a pass."""
-        return Verdict.NOT_MEASURED
-
-    @property
-    def reason(self) -> str:
-        """What to say."""
-        return f"parity: not checked: {self.why}"
 
 
 @dataclass(frozen=True)
 class Accuracy:
     """``correct`` of ``images`` test images of ``data``; ``predicted`` in percent, made without them.
+
+    ``use``: how often these images have judged networks of this space here; None where that could not be counted.
 
     Raises:
         InputError: no images, or more correct ones than there are.
@@ -115,6 +71,7 @@ class Accuracy:
     images: int
     data: str
     predicted: Estimate
+    use: SetUse | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.correct <= self.images or self.images < 1:

@@ -140,7 +140,8 @@ confidence_option = click.option(
 )
 
 
-def _to_cadence(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+def to_cadence(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """A period as text to the cadence that it means: a callback of click."""
     if value is None:
         return None
     from binas_deploy.conditions import cadence_of
@@ -152,7 +153,7 @@ def _to_cadence(_: click.Context, __: click.Parameter, value: str | None) -> str
 period_option = click.option(
     "--period",
     "cadence",
-    callback=_to_cadence,
+    callback=to_cadence,
     metavar="QUANTITY",
     help="Call the network once in so long, as a camera does: 33ms  [default: the device's, back to back].",
 )

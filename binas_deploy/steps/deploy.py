@@ -132,7 +132,8 @@ def _loop(job: _Job) -> Deployment:
             break
     for answer in result.computed:
         notes.add(f"{answer.resource}: {answer.text}")
-    notes.add(_faster_text(report.latency.predicted_now_ns / rounds[-1].predicted_ns))
+    now_ns = report.latency.predicted_now_ns
+    notes.add(_faster_text(now_ns / rounds[-1].predicted_ns) if now_ns is not None else "")
     return Deployment(bundle, tuple(rounds), report, job.table_path, tuple(notes.kept))
 
 

@@ -39,7 +39,7 @@ def measured_in_fresh_process(
     Raises:
         DeviceError: the device failed, or the process died.
     """
-    return _in_fresh_process(measured_networks, space, spec, tuple(archs), timing, seed)
+    return in_fresh_process(measured_networks, space, spec, tuple(archs), timing, seed)
 
 
 def measured_networks(
@@ -59,7 +59,12 @@ def measured_networks(
     return MeasuredNetworks(tuple(float(measured.steady[key].ns) for key in keys), measured.quality)
 
 
-def _in_fresh_process(function: Callable[..., T], *arguments: object) -> T:
+def in_fresh_process(function: Callable[..., T], *arguments: object) -> T:
+    """What ``function``, one that a new process can import, gives for ``arguments`` in a process of its own.
+
+    Raises:
+        DeviceError: the process died. What the function raises comes through.
+    """
     # "spawn", not "fork": nothing of this process (threads, caches, memory layout) is to be in the new one.
     context = multiprocessing.get_context("spawn")
     try:
@@ -67,5 +72,5 @@ def _in_fresh_process(function: Callable[..., T], *arguments: object) -> T:
             return pool.submit(function, *arguments).result()
     except BrokenProcessPool as error:
         raise DeviceError(
-            "a process that measured died without a word; it may have run out of memory. Measure fewer networks."
+            "a process that measured died without a word; it may have run out of memory. Free some, or measure less."
         ) from error

@@ -26,7 +26,7 @@ _COARSE: Final = 2.0
 
 
 def join(manifest: Manifest, report: VerificationReport, workspace: Path) -> tuple[Path | None, str]:
-    """Where the table stands that the network of a verified bundle joined, or None, and a sentence on what became of it.
+    """Where the table stands that the network of a verified bundle joined, or None, and a sentence on it.
 
     Only a table of the workspace grows, and only by a network that was measured beside its anchors, finely enough, in
     its own statistic and rhythm, by a clock.
@@ -62,7 +62,8 @@ def _reason(table: LatencyTable, manifest: Manifest, report: VerificationReport)
     if any(row.arch == manifest.architecture and row.slowdown == 1 for row in table.anchors):
         return "it is one of those that the table was made of"
     if (coarse := _relative_sd(latency)) > _COARSE * table.calibration.noise:
-        return f"it is known to {100 * coarse:.1f} % only, the table's own networks to {100 * table.calibration.noise:.1f} %"
+        usual = 100 * table.calibration.noise
+        return f"it is known to {100 * coarse:.1f} % only, the table's own networks to {usual:.1f} %"
     return refusal(table)
 
 
@@ -73,9 +74,7 @@ def _relative_sd(latency: Latency) -> float:
     return hypot(spread, latency.machine.relative_sd if latency.machine else 0.0)
 
 
-def _measured(
-    table: LatencyTable, manifest: Manifest, report: VerificationReport
-) -> tuple[Anchor, MeasuringRun]:
+def _measured(table: LatencyTable, manifest: Manifest, report: VerificationReport) -> tuple[Anchor, MeasuringRun]:
     latency, number = report.latency, next_run(table)
     samples = latency.measurement.samples_ns
     steady = Steady(latency.value_ns)

@@ -74,10 +74,17 @@ class LoadedBundle:
         Raises:
             InputError, DocumentError, EnvironmentFault, DeviceError: as `predict`.
         """
+        made = self.manifest.preprocessing
+        return self.outputs(normalise(images_of(images, made.resolution), made.mean, made.std))
+
+    def outputs(self, inputs: Floats) -> Floats:
+        """The network's outputs (n, classes) for inputs (n, c, r, r) that are preprocessed already.
+
+        Raises:
+            DeviceError: the device fails, or the network is closed.
+        """
         if self._executable is None:
             raise DeviceError(f"bundle '{self.manifest.name}' is closed. Load it again.")
-        made = self.manifest.preprocessing
-        inputs = normalise(images_of(images, made.resolution), made.mean, made.std)
         return outputs_of(self._executable, inputs, batch=self.manifest.asked.batch, classes=len(self.labels))
 
     def close(self) -> None:

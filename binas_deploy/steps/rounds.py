@@ -19,7 +19,7 @@ class Round:
     """One search and what came of it.
 
     It searched for ``effective_ns`` and found a network predicted to take ``predicted_ns``, with ``accuracy`` in
-    percent; measured was ``measured_ns``, its 95 % interval ``interval`` (None with too few samples).
+    percent; measured was ``measured_ns``, between the bounds ``interval`` (None with too few processes).
     """
 
     effective_ns: int
@@ -61,9 +61,8 @@ class Deployment:
 def tightened(asked_ns: int, predicted_ns: float, latency: Latency, number: int) -> int:
     """The budget in ns to search for after round ``number`` found its network too slow.
 
-    asked * (predicted / upper end of the measured interval) * (1 - MARGIN * number), and at least MARGIN below
-    ``predicted_ns``, so that another network must be found.
+    asked * (predicted / upper bound to be expected of the last look) * (1 - MARGIN * number), and at least MARGIN below
+    ``predicted_ns``, so that another network must be found. The bound itself may be of an early look, where it is wide.
     """
-    upper = latency.interval[1] if latency.interval else max(latency.value_ns, latency.measurement.p90)
-    learnt = asked_ns * (predicted_ns / upper) * (1 - MARGIN * number)
+    learnt = asked_ns * (predicted_ns / latency.settled_ns) * (1 - MARGIN * number)
     return max(1, int(min(learnt, predicted_ns * (1 - MARGIN))))

@@ -18,8 +18,8 @@ from binas_deploy.adapters.registry import ADAPTERS, Adapter
 from binas_deploy.adapters.replay import ReplayDevice
 from binas_deploy.bundle.manifest import Manifest
 from binas_deploy.bundle.verification import ParityNotMeasured, Verdict, VerificationReport
-from binas_deploy.cli.bundle_report import verification_text
 from binas_deploy.cli.main import cli
+from binas_deploy.cli.verification_report import verification_text
 from binas_deploy.conditions import unmeasured_text
 from binas_deploy.devices import DeviceSpec, TimingSpec
 from binas_deploy.errors import DeviceError, DocumentError, InputError, NoOutputsError

@@ -1,0 +1,108 @@
+"""When latencies of a few processes are enough to say that a budget holds, however often one looks.
+
+A process is the unit of replication: calls within one share its memory layout, its place on the host and its moment, so
+that thousands of them still are one observation. With x_1 .. x_n the logarithms of what n processes measured, each look
+from the third process on tests ``mean x < log budget`` and ``mean x > log budget`` by Student's t at a level of its
+own::
+
+    level(n) = c * (1 - confidence) * (n / MOST_PROCESSES)^2,    n = LEAST_PROCESSES .. MOST_PROCESSES
+
+A group-sequential test whose levels grow, as those of O'Brien and Fleming (1979, Biometrics 35:549) do: early looks
+take much, so that little is left to pay at the last. Levels of z tests become those of t tests by keeping the level and
+not the quantile (Jennison and Turnbull, Group Sequential Methods, 2000, section 4.4). Their c rests on asymptotics and
+three processes are few, so ``c`` is by simulation instead: of four million series of independent normal values, a share
+of (1 - confidence) passes some look by chance. Below the least level simulated, c is what makes the levels sum up to
+1 - confidence, which holds always (Bonferroni).
+
+The tests turned round are repeated confidence bounds (Jennison and Turnbull, 1989, JRSS B 51:305): all lower bounds of
+all looks hold together with that confidence, and so do all upper ones; stopping for any reason harms neither. So a
+wrong PASS is at most as likely as 1 - confidence, and so is a wrong FAIL. They hold for the machine as it was while the
+processes ran: what changes by the hour is in none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, fsum, log, sqrt
+from typing import Final
+
+from binas_deploy.errors import InputError
+
+LEAST_PROCESSES: Final = 3
+MOST_PROCESSES: Final = 10
+LEAST_SD: Final = 0.002
+"""No machine repeats itself more closely than this share; three that agree better do so by chance."""
+_POWER: Final = 2
+_SHARES: Final = ((0.2, 0.70), (0.1, 0.62), (0.05, 0.555), (0.025, 0.505), (0.01, 0.455), (0.005, 0.425), (0.001, 0.38))
+"""(1 - confidence, c), c rounded down; between two of them the smaller c holds."""
+
+
+def level(processes: int, confidence: float) -> float:
+    """That of each one-sided test at the look after so many processes.
+
+    Raises:
+        InputError: no look is made after so many, or a confidence outside (0.5, 1).
+    """
+    if not 0.5 < confidence < 1:
+        raise InputError(f"a confidence of {confidence:g} cannot be asked; give one between 0.5 and 1, such as 0.95.")
+    if not LEAST_PROCESSES <= processes <= MOST_PROCESSES:
+        raise InputError(f"looks are made after {LEAST_PROCESSES} to {MOST_PROCESSES} processes, not {processes}.")
+    alpha = 1 - confidence
+    share = next((c for least, c in _SHARES if alpha >= least - 1e-12), _union())
+    return share * alpha * _weight(processes)
+
+
+def typical(values_ns: Sequence[int]) -> int:
+    """The geometric mean of what processes measured, in ns: what the bounds are of."""
+    return round(exp(fsum(map(log, values_ns)) / len(values_ns)))
+
+
+def bounds(values_ns: Sequence[int], confidence: float) -> tuple[int, int] | None:
+    """(lower, upper) bound in ns, each with that confidence at whatever look one stops; None before the first look.
+
+    Raises:
+        InputError: more processes than `MOST_PROCESSES`, or a confidence that cannot be asked.
+    """
+    if len(values_ns) < LEAST_PROCESSES:
+        return None
+    reach = _reach(_sd(values_ns), len(values_ns), confidence)
+    value = typical(values_ns)
+    return round(value * exp(-reach)), round(value * exp(reach))
+
+
+def settled(values_ns: Sequence[int], confidence: float) -> int:
+    """The upper bound in ns that the last look could be expected to give, were the processes to agree as they do.
+
+    What a network has to keep below the budget to be passed; a bound of an early look lies far beyond that.
+
+    Raises:
+        InputError: a confidence that cannot be asked.
+    """
+    sd = _sd(values_ns) if len(values_ns) > 1 else LEAST_SD
+    return round(typical(values_ns) * exp(_reach(sd, MOST_PROCESSES, confidence)))
+
+
+def _sd(values_ns: Sequence[int]) -> float:
+    """Standard deviation of the logarithms."""
+    logs = [log(value) for value in values_ns]
+    mean = fsum(logs) / len(logs)
+    return max(LEAST_SD, sqrt(fsum((x - mean) ** 2 for x in logs) / (len(logs) - 1)))
+
+
+def _reach(sd: float, processes: int, confidence: float) -> float:
+    return _t(processes - 1, level(processes, confidence)) * sd / sqrt(processes)
+
+
+def _t(degrees: int, tail: float) -> float:
+    """What Student's t exceeds with probability ``tail``."""
+    from scipy.special import stdtrit  # here: reading a manifest needs no scipy
+
+    return -float(stdtrit(degrees, tail))
+
+
+def _weight(processes: int) -> float:
+    return (processes / MOST_PROCESSES) ** _POWER
+
+
+def _union() -> float:
+    return 1 / sum(map(_weight, range(LEAST_PROCESSES, MOST_PROCESSES + 1)))
