@@ -43,7 +43,7 @@ def bundle_text(bundle: Path) -> str:
 
 def deployment_text(deployment: Deployment) -> str:
     """The rounds, the bundle and its verification."""
-    header = ("round", "searched for", "predicted", "accuracy", "measured", "bounds", "verdict")
+    header = ("round", "searched for", "predicted", "expected", "accuracy", "measured", "bounds", "verdict")
     rows = [_round_row(number, row) for number, row in enumerate(deployment.rounds, start=1)]
     parts = [table(header, rows), bundle_text(deployment.bundle), verification_text(deployment.report)]
     last = [("table", deployment.table), ("report", deployment.bundle / VERIFICATION_NAME)]
@@ -87,5 +87,5 @@ def _files(manifest: Manifest) -> str:
 
 def _round_row(number: int, row: Round) -> tuple[object, ...]:
     interval = "-" if row.interval is None else f"{row.interval[0] / 1e6:.4g} to {row.interval[1] / 1e6:.4g} ms"
-    times = (ms(row.effective_ns), ms(row.predicted_ns), f"{row.accuracy:.2f} %", ms(row.measured_ns))
-    return (number, *times, interval, WORDS[row.verdict])
+    searched = (ms(row.effective_ns), ms(row.predicted_ns), ms(row.expected_ns))
+    return (number, *searched, f"{row.accuracy:.2f} %", ms(row.measured_ns), interval, WORDS[row.verdict])

@@ -37,6 +37,12 @@ from binas_deploy.cli.options import (
 @table_option
 @data_option
 @click.option("--output", type=PATH, help="Bundle folder  [default: export/<space>-<device>-<budget>].")
+@click.option(
+    "--shortlist",
+    type=click.IntRange(0, 64),
+    help="Candidates from about the budget to measure before one is chosen; 0: take the best prediction  "
+    "[default: 12, or 8 where the device takes long to build one].",
+)
 @solver_option
 @no_accuracy_option
 @seed_option
@@ -53,13 +59,15 @@ def command(
     table: Path | None,
     data: str,
     output: Path | None,
+    shortlist: int | None,
     solver: str,
     no_accuracy: bool,
     seed: int,
 ) -> int:
     """All of it: profile, search, export, verify, and search again with what verify learnt.
 
-    Uses a valid latency table or measures one. Exits as 'verify' does.
+    Uses a valid latency table or measures one. Candidates from about the budget are measured, and the best that fits is
+    exported and verified in further processes; what was verified joins the table. Exits as 'verify' does.
     """
     from binas_deploy.budget import Budget
     from binas_deploy.devices import load_device_spec
@@ -82,6 +90,7 @@ def command(
         table=table,
         data=data,
         output=output,
+        shortlist=shortlist,
         solver=solver,
         measure_accuracy=not no_accuracy,
         seed=seed,

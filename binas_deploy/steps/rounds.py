@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from binas_deploy.bundle.verification import Latency, Verdict, VerificationReport
-from binas_deploy.search_result import SearchResult
+from binas_deploy.search_result import ComputedAnswer
+from binas_deploy.steps.shortlist import Candidate
 
 MOST_ROUNDS: Final = 4
 MARGIN: Final = 0.003
@@ -16,29 +17,35 @@ MARGIN: Final = 0.003
 
 @dataclass(frozen=True)
 class Round:
-    """One search and what came of it.
+    """One network and what came of it.
 
-    It searched for ``effective_ns`` and found a network predicted to take ``predicted_ns``, with ``accuracy`` in
-    percent; measured was ``measured_ns``, between the bounds ``interval`` (None with too few processes).
+    Searched for ``effective_ns``, with ``accuracy`` in percent, it was predicted to take ``predicted_ns``, and expected
+    ``expected_ns`` where it had been measured as a candidate. Verified was ``measured_ns``, between the bounds
+    ``interval`` (None with too few processes). ``computed``: its other budgets.
     """
 
     effective_ns: int
     predicted_ns: float
+    expected_ns: float
     accuracy: float
     measured_ns: float
     interval: tuple[int, int] | None
     verdict: Verdict
+    computed: tuple[ComputedAnswer, ...] = ()
 
     @classmethod
-    def of(cls, effective_ns: int, result: SearchResult, latency: Latency) -> Round:
-        """The round that searched for ``effective_ns``, found ``result`` and measured ``latency``."""
+    def of(cls, effective_ns: int, pick: Candidate, latency: Latency) -> Round:
+        """The round that searched for ``effective_ns``, took ``pick`` and verified its ``latency``."""
+        result = pick.result
         return cls(
             effective_ns=effective_ns,
             predicted_ns=result.latency.value,
+            expected_ns=pick.expected_ns,
             accuracy=result.accuracy.value,
             measured_ns=latency.value_ns,
             interval=latency.interval,
             verdict=latency.verdict,
+            computed=result.computed,
         )
 
 
@@ -58,11 +65,11 @@ class Deployment:
         return self.report.exit_code
 
 
-def tightened(asked_ns: int, predicted_ns: float, latency: Latency, number: int) -> int:
+def tightened(asked_ns: int, expected_ns: float, latency: Latency, number: int) -> int:
     """The budget in ns to search for after round ``number`` found its network too slow.
 
-    asked * (predicted / upper bound to be expected of the last look) * (1 - MARGIN * number), and at least MARGIN below
-    ``predicted_ns``, so that another network must be found. The bound itself may be of an early look, where it is wide.
+    asked * (expected / upper bound to be expected of the last look) * (1 - MARGIN * number), and at least MARGIN below
+    ``expected_ns``, so that another network must be found. The bound itself may be of an early look, where it is wide.
     """
-    learnt = asked_ns * (predicted_ns / latency.settled_ns) * (1 - MARGIN * number)
-    return max(1, int(min(learnt, predicted_ns * (1 - MARGIN))))
+    learnt = asked_ns * (expected_ns / latency.settled_ns) * (1 - MARGIN * number)
+    return max(1, int(min(learnt, expected_ns * (1 - MARGIN))))

@@ -22,6 +22,7 @@ from typing import Final
 
 import numpy as np
 
+from binas_deploy.bundle.certainty import settled, typical
 from binas_deploy.columns import Floats
 from binas_deploy.devices import DeviceSpec
 from binas_deploy.errors import InfeasibleBudgetError, InputError
@@ -32,6 +33,8 @@ from binas_deploy.steps.fresh import measured_in_fresh_process
 from binas_deploy.table.margin import CONFIDENCE
 
 LENGTH: Final = 12
+SLOW_LENGTH: Final = 8
+"""Where building a network takes seconds to minutes."""
 PROCESSES: Final = 3
 LIKELY: Final = 0.9
 """Probability, by what is known before it is verified, that a choice is within the budget."""
@@ -129,6 +132,15 @@ def weighed(
         Candidate(row, float(mean), float(share * value), sd)
         for row, mean, share, value in zip(results, means, shares, predicted, strict=True)
     )
+
+
+def room_of(measured_ns: Sequence[Sequence[float]], confidence: float) -> float:
+    """By what factor a network has to lie below its budget, for `verify` to show with that confidence that it does.
+
+    From how far apart the processes of ``measured_ns`` find the same network: a typical one of them.
+    """
+    networks = [[round(value) for value in row] for row in zip(*measured_ns, strict=True)]
+    return float(np.median([settled(row, confidence) / typical(row) for row in networks]))
 
 
 def chosen(

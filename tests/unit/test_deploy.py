@@ -28,6 +28,7 @@ from binas_deploy.search_result import SearchResult
 from binas_deploy.space import SearchSpace
 from binas_deploy.space_file import load_space
 from binas_deploy.steps.deploy import deploy
+from binas_deploy.steps.fresh import measured_networks
 from binas_deploy.steps.profile import profile
 from binas_deploy.steps.rounds import MOST_ROUNDS, Deployment
 from binas_deploy.table import LatencyTable
@@ -92,7 +93,7 @@ class Place:
         return Budget(Quantity("time", round(ends[0] + share * (ends[1] - ends[0]))))
 
     def deploy(self, *budgets: Budget, **more: Any) -> Deployment:
-        told: dict[str, Any] = {"data": "nowhere", "measure_accuracy": False, **more}
+        told: dict[str, Any] = {"data": "nowhere", "measure_accuracy": False, "shortlist": 0, **more}
         given = {"supernet": self.workspace / "supernet", "accuracy": self.accuracy, **told}
         return deploy(self.space, self.spec, budgets, workspace=self.workspace, **given)
 
@@ -184,7 +185,7 @@ def test_a_machine_that_slows_down_tightens_the_search(
     assert done.rounds[1].effective_ns < 0.997 * done.rounds[0].predicted_ns
     assert done.rounds[1].predicted_ns <= done.rounds[1].effective_ns
     assert done.rounds[1].measured_ns <= budget.limit
-    assert [note.split(":")[0] for note in log.notes] == ["round 1", "round 2"]
+    assert [note.split(":")[0] for note in log.notes if note.startswith("round")] == ["round 1", "round 2"]
 
 
 def test_the_bundle_keeps_the_budget_that_was_asked(
@@ -208,6 +209,57 @@ def test_a_machine_that_gets_faster_is_told(real: Place, exporter: Exporter, mon
     done = real.deploy(real.budget(0.9))
     assert "the machine is 1.2" in done.notes[-1]
     assert "times as fast as when the budget was searched for" in done.notes[-1]
+
+
+def test_candidates_are_measured_and_the_best_that_fits_is_taken(
+    real: Place, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table is 4 % too slow for the machine as it is, which a list tells and a search alone does not."""
+    monkeypatch.setattr("binas_deploy.steps.deploy.carry_over", lambda *_, **__: None)
+    monkeypatch.setattr("binas_deploy.steps.shortlist.measured_in_fresh_process", measured_networks)
+    slow_down(monkeypatch, 0.96)
+    log, budget = Log(), real.budget(0.5)
+    alone = real.deploy(budget).rounds[0]
+    listed = real.deploy(budget, shortlist=12, progress=log)
+    (taken,) = listed.rounds
+    assert listed.exit_code == 0
+    assert any("shortlist: " in note and " candidates, predicted " in note for note in log.notes)
+    assert taken.accuracy > alone.accuracy
+    assert alone.measured_ns < taken.measured_ns <= budget.limit
+    assert taken.expected_ns == pytest.approx(taken.measured_ns, rel=0.01)
+    result = exporter.results[-1]
+    assert (result.status, result.bound, result.gap) == (Status.FEASIBLE, None, None)
+    assert result.latency_budget.limit_ns == budget.limit
+
+
+def test_a_list_that_is_too_slow_leads_to_a_lower_one(
+    real: Place, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("binas_deploy.steps.deploy.carry_over", lambda *_, **__: None)
+    monkeypatch.setattr("binas_deploy.steps.shortlist.measured_in_fresh_process", measured_networks)
+    slow_down(monkeypatch, 1.5)
+    log, budget = Log(), real.budget(0.8)
+    done = real.deploy(budget, shortlist=6, progress=log)
+    assert (done.exit_code, len(done.rounds)) == (0, 1)
+    assert sum(note.startswith("shortlist") for note in log.notes) > 1
+    assert done.rounds[0].measured_ns <= budget.limit
+
+
+def test_what_was_verified_joins_the_table(real: Place, exporter: Exporter) -> None:
+    done = real.deploy(real.budget(0.55))
+    table, arch = LatencyTable.load(done.table), Manifest.load(done.bundle).architecture
+    assert table.digests[1:] == (real.table.digest,)
+    assert (table.anchors[-1].arch, table.anchors[-1].kind) == (arch, "searched")
+    assert table.anchors[-1].location == pytest.approx(table.predict(arch).value, rel=0.02)
+    assert table.runs[-1].host["origin"] == "verify"
+    assert "the network joins the latency table, which rests on" in deployment_text(done)
+    again = real.deploy(real.budget(0.55))
+    assert len(LatencyTable.load(again.table).anchors) == len(table.anchors)
+
+
+def test_the_error_rate_is_split_over_the_rounds(real: Place, exporter: Exporter) -> None:
+    done = real.deploy(replace(real.budget(0.5), confidence=0.9))
+    assert done.report.latency.shown.confidence == pytest.approx(1 - 0.1 / MOST_ROUNDS)
 
 
 def test_it_gives_up_after_some_rounds(real: Place, exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
