@@ -63,10 +63,10 @@ program is code, so load bundles of people you trust.{engine}
 binas-deploy verify export/{name}
 ```
 
-It loads the format of the device as it stands here (nothing is built again), and compares outputs with those stored,
-latency with the budget and the prediction, and accuracy with the prediction. It writes `verification.json`, which names
-the hash of the program that was measured. Exit code 0: all holds; 1: something does not; 4: something could not be
-decided or measured.
+It loads the device's own format as it stands here, where there is one (nothing is built again), and compares outputs
+with those stored, latency with the budget and the prediction, and accuracy with the prediction. It writes
+`verification.json`, which names the hash of the program that was measured. Exit code 0: all holds; 1: something does
+not; 4: something could not be decided or measured.
 
 ## Make it again
 

@@ -188,7 +188,7 @@ def _manifest(
     holdout: Estimate,
     formats: Mapping[str, Format],
 ) -> Manifest:
-    names = [VECTORS_NAME, *(name for entry in formats.values() for name in entry.files)]
+    names = [*(name for entry in formats.values() for name in entry.files), VECTORS_NAME]
     return Manifest(
         name=bundle_name(result),
         created=timestamp(),
