@@ -155,5 +155,6 @@ def _reproduce(manifest: Manifest) -> str:
         return "Nobody recorded how it was made."
     return (
         f"```\n{command_text(manifest.reproduce)}\n```\n\n"
-        "It takes the latency table, accuracy model and supernet whose digests `manifest.json` states."
+        "It takes the latency table, accuracy model and supernet whose digests `manifest.json` states; of a space that "
+        "does not come with the tool, give the file."
     )
