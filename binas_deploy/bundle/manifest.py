@@ -71,6 +71,7 @@ __all__ = [
     "check_files",
     "file_entry",
     "load_vectors",
+    "most_bytes",
     "read_files",
     "read_model",
     "save_vectors",
@@ -199,7 +200,7 @@ def _from_document(document: ManifestDocument, path: Path) -> Manifest:
     return Manifest(
         files={name: BundleFile(**entry.model_dump()) for name, entry in document.files.items()},
         formats={
-            name: Format(tuple(entry.files), entry.precision, entry.versions, entry.program_sha256)
+            name: Format(**{**entry.model_dump(), "files": tuple(entry.files)})
             for name, entry in document.formats.items()
         },
         space=space,

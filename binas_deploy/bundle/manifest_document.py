@@ -47,6 +47,7 @@ class _Format(_Strict):
     precision: Literal["fp32", "fp16", "int8"]
     versions: dict[str, str]
     program_sha256: _Digest
+    device_model: Annotated[str, Field(max_length=1000)]
 
 
 class _Tensor(_Strict):

@@ -32,13 +32,15 @@ class Format:
     """One form in which a bundle holds its network: ``files`` in the order that its exporter made them.
 
     ``precision`` is the arithmetic it runs in, ``versions`` are those of what made it. ``program_sha256`` (hex) is the
-    hash of what a device loads of it, as `Program.sha256`: the one that a verdict names.
+    hash of what a device loads of it, as `Program.sha256`: the one that a verdict names. ``device_model`` is the
+    machine that it is code for, as device facts state it; '' where it runs on any.
     """
 
     files: tuple[str, ...]
     precision: str
     versions: Mapping[str, str]
     program_sha256: str
+    device_model: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "versions", MappingProxyType(dict(self.versions)))

@@ -29,9 +29,9 @@ print(network.predict("picture.png"))
 
 `predict` takes the path of a PNG or JPEG, RGB pixels (uint8, height x width x 3), a PIL image, or several of them, and
 gives the labels and the probabilities of all {classes} classes; `network.logits(...)` gives the raw outputs. It takes
-`pip install 'binas-deploy[{extra}]'`, and neither torch nor the images of the training. Without this tool: the network
-takes {shape} float32 RGB, `(pixel / 255 - mean) / std` with mean {mean} and std {std}; `manifest.json` and the metadata
-of `model.onnx` say the same.
+`pip install 'binas-deploy[cpu]'` for ONNX, and other formats their own runtimes; neither torch nor training images.
+Without this tool: the network takes {shape} float32 RGB, `(pixel / 255 - mean) / std` with mean {mean} and
+std {std}; `manifest.json` and the metadata of `model.onnx` say the same.
 
 ## What was asked, and what is predicted
 
@@ -63,10 +63,10 @@ program is code, so load bundles of people you trust.{engine}
 binas-deploy verify export/{name}
 ```
 
-It loads the format of the device as it stands here (nothing is built again), and compares outputs with those stored,
-latency with the budget and the prediction, and accuracy with the prediction. It writes `verification.json`, which names
-the hash of the program that was measured. Exit code 0: all holds; 1: something does not; 4: something could not be
-decided or measured.
+It loads the device's own format as it stands here, where there is one (nothing is built again), and compares outputs
+with those stored, latency with the budget and the prediction, and accuracy with the prediction. It writes
+`verification.json`, which names the hash of the program that was measured. Exit code 0: all holds; 1: something does
+not; 4: something could not be decided or measured.
 
 ## Make it again
 
@@ -111,7 +111,6 @@ def readme_text(manifest: Manifest) -> str:
         conditions=_conditions(manifest),
         simulated=_SIMULATED.format(why=unmeasured_text(manifest.identity)) if manifest.simulated else "",
         classes=len(manifest.labels),
-        extra=_extra(manifest),
         shape=" x ".join(map(str, manifest.input.shape)),
         mean=_numbers(made.mean),
         std=_numbers(made.std),
@@ -135,12 +134,6 @@ def _conditions(manifest: Manifest) -> str:
     return f"{threads}, {asked.precision}, batch {asked.batch}, {asked.cadence}"
 
 
-def _extra(manifest: Manifest) -> str:
-    """Which of this project's extras brings the runtime of the format that is loaded first."""
-    extras = {"onnx": "cpu", "tensorrt": "cuda"}
-    return ",".join(dict.fromkeys(extras.get(name, name) for name in list(manifest.formats)[-1:]))
-
-
 def _format_row(manifest: Manifest, name: str) -> str:
     entry = manifest.formats[name]
     files = ", ".join(f"`{file}` ({format_quantity(manifest.files[file].bytes, 'size')})" for file in entry.files)
@@ -162,5 +155,6 @@ def _reproduce(manifest: Manifest) -> str:
         return "Nobody recorded how it was made."
     return (
         f"```\n{command_text(manifest.reproduce)}\n```\n\n"
-        "It takes the latency table, accuracy model and supernet whose digests `manifest.json` states."
+        "It takes the latency table, accuracy model and supernet whose digests `manifest.json` states; of a space that "
+        "does not come with the tool, give the file."
     )

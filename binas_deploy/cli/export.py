@@ -35,7 +35,7 @@ def command(
     data: str,
     seed: int,
 ) -> None:
-    """Write a searched network as a bundle: its formats, test vectors, a manifest with hashes, a README.
+    """Write a searched network as a bundle: formats, test vectors, hashes, README.
 
     SEARCH_RESULT is a file of 'search'. Batch norm is recalibrated on training images, which must be there. A format
     whose runtime is missing is refused before anything is written. binas_deploy.load("export/NAME") uses a bundle.

@@ -24,7 +24,7 @@ COMMANDS: Final = {
     "profile": "Measure a space's blocks on a device: the latency table.",
     "table": "Look into latency tables: show, compare, export, validate, fit.",
     "search": "Find the best network within a budget, exactly.",
-    "export": "Write a searched network as a bundle: ONNX, manifest, test vectors.",
+    "export": "Write a searched network as a bundle: formats, test vectors, hashes, README.",
     "verify": "Run a bundle on its device and judge parity, accuracy and latency.",
     "agent": "Serve this machine's devices over stdin and stdout; what ssh starts on a remote device.",
 }

@@ -31,7 +31,7 @@ from binas_deploy.bundle.manifest import (
 from binas_deploy.bundle.readme import with_readme
 from binas_deploy.bundle.reproduce import reproduce_words
 from binas_deploy.data.base import Dataset
-from binas_deploy.devices import DeviceSpec, load_device_spec
+from binas_deploy.devices import DeviceSpec
 from binas_deploy.documents import timestamp, writing
 from binas_deploy.errors import InputError, MismatchError
 from binas_deploy.estimate import Estimate
@@ -43,7 +43,7 @@ from binas_deploy.proportion import wilson
 from binas_deploy.search_result import SearchResult
 from binas_deploy.shipped import supernet_path
 from binas_deploy.steps.estimate import training_data
-from binas_deploy.steps.formats import formats_to_make, write_formats
+from binas_deploy.steps.formats import formats_to_make, known_device, write_formats
 from binas_deploy.steps.model_notes import model_notes
 from binas_deploy.steps.tables import table_of_digest
 from binas_deploy.steps.torch_extra import import_torch
@@ -129,14 +129,12 @@ def _table(result: SearchResult, given: LatencyTable | None, workspace: Path) ->
 def _own_device(
     given: DeviceSpec | None, table: LatencyTable, workspace: Path, progress: Progress
 ) -> DeviceSpec | None:
-    """The device that the table was measured on, with its threads; None where this machine does not know it."""
-    identity = table.conditions.identity
-    try:
-        spec = given or load_device_spec(table.device, workspace)
-    except InputError as error:
-        progress.note(f"only ONNX is written unless --format says more: {error}")
+    """The device that the table was measured on, as it was; None where this machine does not know it."""
+    identity, spec = table.conditions.identity, given or known_device(table.device, workspace)
+    if spec is None:
+        progress.note(f"device '{table.device}' is not known here: unless --format says more, only ONNX is written")
         return None
-    return spec.with_threads(int(identity["threads"]))
+    return spec.with_threads(int(identity["threads"])).with_cadence(identity["cadence"])
 
 
 def _network(result: SearchResult, info: SupernetInfo, folder: Path, dataset: Dataset) -> Network:
@@ -190,7 +188,7 @@ def _manifest(
     holdout: Estimate,
     formats: Mapping[str, Format],
 ) -> Manifest:
-    names = [VECTORS_NAME, *(name for entry in formats.values() for name in entry.files)]
+    names = [*(name for entry in formats.values() for name in entry.files), VECTORS_NAME]
     return Manifest(
         name=bundle_name(result),
         created=timestamp(),

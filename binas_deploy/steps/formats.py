@@ -11,9 +11,9 @@ from pathlib import Path
 import onnx
 
 from binas_deploy.adapters.base import Device, Precision, Program
-from binas_deploy.bundle.manifest import MODEL_NAME, ONNX, Format, Manifest, read_files, read_model
+from binas_deploy.bundle.manifest import MODEL_NAME, ONNX, Format, Manifest, most_bytes, read_files, read_model
 from binas_deploy.conditions import Conditions
-from binas_deploy.devices import DeviceSpec, device_conditions, load_device_spec, open_device
+from binas_deploy.devices import DeviceSpec, device_conditions, device_files, load_device_spec, open_device
 from binas_deploy.documents import write_atomic
 from binas_deploy.errors import DocumentError
 from binas_deploy.exporters.base import Exporter
@@ -29,6 +29,15 @@ class Making:
     exporter: Exporter
     spec: DeviceSpec
     own: bool
+
+
+def known_device(name: str, workspace: Path) -> DeviceSpec | None:
+    """The device of that name, as the workspace or the tool describes it; None where neither does.
+
+    Raises:
+        DocumentError: its file is damaged.
+    """
+    return load_device_spec(name, workspace) if name in device_files(workspace) else None
 
 
 def own_exporter(spec: DeviceSpec | None) -> Exporter | None:
@@ -59,9 +68,8 @@ def device_for(exporter: Exporter, own: DeviceSpec | None, *, precision: str, wo
     Raises:
         InputError, DocumentError: its file is unknown or damaged.
     """
-    if own is not None and own.ssh is None and own.adapter in exporter.adapters:
-        return own
-    return load_device_spec(exporter.device, workspace).model_copy(update={"precision": precision})
+    spec = own if _runs(own, exporter) and own is not None else load_device_spec(exporter.device, workspace)
+    return spec.model_copy(update={"precision": precision})
 
 
 def write_formats(
@@ -111,21 +119,34 @@ def network_program(device: Device, spec: DeviceSpec, folder: Path, manifest: Ma
 
 def _making(exporter: Exporter, own: DeviceSpec | None, precision: str, workspace: Path) -> Making:
     spec = device_for(exporter, own, precision=precision, workspace=workspace)
-    return Making(exporter, spec, own is not None and spec == own)
+    return Making(exporter, spec, _runs(own, exporter))
+
+
+def _runs(spec: DeviceSpec | None, exporter: Exporter) -> bool:
+    """Whether a device loads the format, and does so in this process."""
+    return spec is not None and spec.ssh is None and spec.adapter in exporter.adapters
 
 
 def _written(making: Making, model: OnnxModel, folder: Path, conditions: Conditions) -> Format:
     exporter, device = making.exporter, partial(open_device, making.spec)
-    if making.own and not exporter.portable:
-        here = device_conditions(making.spec, device().facts())
-        conditions.require_same_identity(here, "the latency table of this network")
+    machine = "" if exporter.portable else _machine(making, conditions)
     # For no device in particular, ONNX is what it is.
     precision = Precision(making.spec.precision if making.own or exporter.made_by_runtime else "fp32")
     files = exporter.files(model, device, precision=precision, cache=compiled_cache())
     program = exporter.program(model.sha256, files)
+    for name in files:
+        most_bytes(name)  # raises for a name that leads elsewhere: exporters may be other packages'
     for name, payload in files.items():
         write_atomic(folder / name, payload)
-    return Format(tuple(files), precision.value, _versions(exporter, model), program.sha256)
+    return Format(tuple(files), precision.value, _versions(exporter, model), program.sha256, machine)
+
+
+def _machine(making: Making, conditions: Conditions) -> str:
+    """What machine code is made for; the table's own conditions where it is to run under those."""
+    facts = open_device(making.spec).facts()
+    if making.own:
+        conditions.require_same_identity(device_conditions(making.spec, facts), "the latency table of this network")
+    return facts.identity["device_model"]
 
 
 def _versions(exporter: Exporter, model: OnnxModel) -> dict[str, str]:

@@ -15,11 +15,11 @@ from binas_deploy.adapters.registry import find_adapter, missing_package
 from binas_deploy.bundle.manifest import ONNX, Manifest, check_files
 from binas_deploy.data.base import normalise
 from binas_deploy.data.given import GivenImages, images_of
-from binas_deploy.devices import DeviceSpec, device_files, load_device_spec, open_device
+from binas_deploy.devices import DeviceSpec, load_device_spec, open_device
 from binas_deploy.errors import BinasError, DeviceError, InputError, MismatchError
 from binas_deploy.exporters.base import Exporter
 from binas_deploy.exporters.registry import find_exporter, format_names
-from binas_deploy.steps.formats import device_for, format_program, own_exporter
+from binas_deploy.steps.formats import device_for, format_program, known_device, own_exporter
 from binas_deploy.steps.inference import outputs_of
 from binas_deploy.workspace import find_workspace
 
@@ -167,10 +167,13 @@ def _place(manifest: Manifest, exporter: Exporter, own: DeviceSpec | None, works
 
 def _fault(manifest: Manifest, exporter: Exporter, spec: DeviceSpec) -> BinasError | None:
     """Why the format cannot be loaded on that device here, as far as it shows before it is tried."""
-    missing = missing_package(find_adapter(spec.adapter))
-    if missing is not None or exporter.portable or spec.name != manifest.asked.device:
+    missing, made = missing_package(find_adapter(spec.adapter)), manifest.formats[exporter.name].device_model
+    if missing is not None or not made:
         return missing
-    here, made = open_device(spec).facts().identity["device_model"], manifest.identity["device_model"]
+    try:
+        here = open_device(spec).facts().identity["device_model"]
+    except BinasError as error:  # no such accelerator: another format may do
+        return error
     if here == made:
         return None
     return MismatchError(
@@ -181,10 +184,8 @@ def _fault(manifest: Manifest, exporter: Exporter, spec: DeviceSpec) -> BinasErr
 
 def _own_device(manifest: Manifest, workspace: Path) -> DeviceSpec | None:
     """The device that the bundle was made for, with its threads; None where it is not known here."""
-    name = manifest.asked.device
-    if name not in device_files(workspace):
-        return None
-    return load_device_spec(name, workspace).with_threads(manifest.asked.threads)
+    found = known_device(manifest.asked.device, workspace)
+    return found and found.with_threads(manifest.asked.threads)
 
 
 def _softmax(logits: Floats) -> Floats:

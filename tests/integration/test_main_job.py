@@ -108,8 +108,11 @@ def test_step_by_step(place: Path, run: Run, supernet: Path) -> None:
     found = run("search", "--device", "cpu", "--space", "tiny.toml", "--budget", "20ms", *MODEL)
     assert found.returncode == 0, found.stderr
     assert "every network of the space meets this budget" in found.stdout
-    exported = run("export", "search.json", "--output", "export/mine", *WITH)
+    unknown = run("export", "search.json", "--output", "export/mine", "--format", "coreml", *WITH)
+    assert (unknown.returncode, "unknown format 'coreml'" in unknown.stderr) == (2, True)
+    exported = run("export", "search.json", "--output", "export/mine", "--format", "torch", *WITH)
     assert exported.returncode == 0, exported.stderr
+    assert "formats   onnx (fp32), torch (fp32)" in exported.stdout
     verified = run("verify", "export/mine", "--data", "images.npz", "--json")
     report = json.loads(verified.stdout)
     assert verified.returncode == 0, verified.stderr
@@ -126,6 +129,7 @@ def test_deploy(place: Path, run: Run, supernet: Path) -> None:
     assert done.returncode == 0, done.stderr
     bundle = place / "export" / "tiny-cpu-20ms"
     assert {path.name for path in bundle.iterdir()} == {
+        "README.md",
         "manifest.json",
         "model.onnx",
         "vectors.safetensors",

@@ -46,7 +46,12 @@ def test_its_ir_is_measured_as_it_stands(
     assert list(Manifest.load(folder).formats) == ["onnx", "openvino"]
 
     read, original = [], openvino_ir.unpacked
-    monkeypatch.setattr(openvino_ir, "unpacked", lambda payload: read.append(1) or original(payload))
+
+    def counted(payload: bytes) -> tuple[bytes, bytes]:
+        read.append(1)
+        return original(payload)
+
+    monkeypatch.setattr(openvino_ir, "unpacked", counted)
     monkeypatch.setattr(openvino_ir, "converted", lambda *_: pytest.fail("converted again"))
     report = verify(folder, device=spec, workspace=tmp_path, accuracy="never")
     assert report.program_sha256 == made["openvino"].program_sha256

@@ -23,13 +23,15 @@ from binas_deploy.adapters.openvino import OpenVinoDevice
 from binas_deploy.adapters.tensorrt.device import TensorRtDevice
 from binas_deploy.adapters.torch.device import TorchDevice
 from binas_deploy.adapters.tvm.device import TvmDevice
-from binas_deploy.bundle.files import most_bytes
-from binas_deploy.devices import load_device_spec
-from binas_deploy.errors import DeviceError, InputError, MissingExtraError
+from binas_deploy.bundle.files import MODEL_NAME, most_bytes
+from binas_deploy.conditions import IDENTITY_KEYS, Conditions
+from binas_deploy.devices import device_conditions, load_device_spec
+from binas_deploy.errors import DeviceError, InputError, MismatchError, MissingExtraError
 from binas_deploy.exporters.base import Exporter
+from binas_deploy.exporters.onnx import OnnxExporter
 from binas_deploy.exporters.registry import EXPORTERS, exporter_of, find_exporter, format_names, require_runtime
 from binas_deploy.model import OUTPUT_NAME, OnnxModel
-from binas_deploy.steps.formats import formats_to_make, own_exporter
+from binas_deploy.steps.formats import Making, formats_to_make, own_exporter, write_formats
 from binas_deploy.testing.networks import random_feed, random_network, small_space
 from tests.unit.stand_in_gpu import stand_in
 
@@ -67,7 +69,8 @@ def test_a_program_of_files_gives_the_network_s_outputs(
     exporter, feed = find_exporter(name), random_feed(model, 1)
     files = made(exporter, model, device, tmp_path)
     program, opened = exporter.program(model.sha256, files), device()
-    (expected,) = ReferenceEvaluator(load_model_from_string(model.payload)).run(None, dict(feed))
+    evaluator: Any = ReferenceEvaluator(load_model_from_string(model.payload))
+    (expected,) = evaluator.run(None, dict(feed))
 
     def refuse(*_: Any, **__: Any) -> Program:
         raise AssertionError("nothing is compiled to load what was exported")
@@ -165,6 +168,31 @@ def test_onnx_is_always_there(asked: list[str] | None, device: str | None, expec
     makings = formats_to_make(asked, own, precision="fp32", workspace=tmp_path)
     assert [making.exporter.name for making in makings] == expected
     assert [making.own for making in makings] == [making.spec.name == device for making in makings]
+
+
+def test_another_package_s_format_may_not_write_elsewhere(model: OnnxModel, tmp_path: Path) -> None:
+    class Rogue(OnnxExporter):
+        def files(self, model: OnnxModel, *_: Any, **__: Any) -> dict[str, bytes]:
+            return {MODEL_NAME: model.payload, "../x.onnx": b"x"}
+
+    making = Making(Rogue(), load_device_spec("cpu"), own=False)
+    conditions = Conditions(dict.fromkeys(IDENTITY_KEYS, "any"), {})
+    with pytest.raises(InputError, match="is no name of a bundle's file"):
+        write_formats([making], model, tmp_path / "bundle", conditions=conditions)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_machine_code_says_which_machine_and_is_not_made_for_another_table(model: OnnxModel, tmp_path: Path) -> None:
+    class Compiled(OnnxExporter):
+        portable = False  # type: ignore[misc]
+
+    spec = load_device_spec("cpu")
+    facts = device_conditions(spec, OnnxRuntimeDevice(1).facts())
+    made = write_formats([Making(Compiled(), spec, own=True)], model, tmp_path, conditions=facts)
+    assert made["onnx"].device_model == facts.identity["device_model"]
+    elsewhere = Conditions({**facts.identity, "device_model": "another"}, {})
+    with pytest.raises(MismatchError, match="device_model"):
+        write_formats([Making(Compiled(), spec, own=True)], model, tmp_path, conditions=elsewhere)
 
 
 # OpenVINO

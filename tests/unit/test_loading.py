@@ -66,7 +66,8 @@ def test_every_form_of_an_image_gives_the_same(bundle: Bundle, pictures: tuple[P
     right = expected(folder, manifest, resized)
     opened = [Image.open(path) for path in pictures]
     with binas_deploy.load(folder) as network:
-        for given in (list(pictures), [str(path) for path in pictures], opened, [pictures[0], opened[1]]):
+        several: list[Any] = [list(pictures), [str(path) for path in pictures], opened, [pictures[0], opened[1]]]
+        for given in several:
             np.testing.assert_allclose(network.logits(given), right, atol=1e-4)
         np.testing.assert_allclose(network.logits([np.asarray(picture) for picture in opened]), right, atol=1e-4)
         np.testing.assert_allclose(network.logits(resized.transpose(0, 2, 3, 1)), right, atol=1e-4)
@@ -122,7 +123,7 @@ def test_it_is_freed_at_the_end(bundle: Bundle, monkeypatch: pytest.MonkeyPatch)
 
     def load(*arguments: Any) -> Any:
         context = original(*arguments)
-        context.gen = watched(context.gen)  # type: ignore[attr-defined]  # of contextlib
+        context.gen = watched(context.gen)  # of contextlib
         return context
 
     def watched(generator: Any) -> Any:
@@ -174,7 +175,7 @@ def made_for(bundle: Bundle, device: str, model: str) -> Path:
     folder, manifest = bundle
     (folder / "model.so").write_bytes(b"machine code")
     entry = file_entry(folder / "model.so")
-    library = Format(("model.so",), "fp32", {}, entry.sha256)
+    library = Format(("model.so",), "fp32", {}, entry.sha256, model)
     replace(
         manifest,
         asked=replace(manifest.asked, device=device),

@@ -167,7 +167,7 @@ Change = Callable[[dict[str, Any]], object]
 
 
 def tvm(file: str) -> dict[str, Any]:
-    return {"files": [file], "precision": "fp32", "versions": {}, "program_sha256": "ab" * 32}
+    return {"files": [file], "precision": "fp32", "versions": {}, "program_sha256": "ab" * 32, "device_model": ""}
 
 
 HUGE_KERNEL = f"[['cn_r1_k{'1' * 5000}_s1_c9'], [], []]"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -47,7 +49,8 @@ def test_networks_compute_the_same_in_each() -> None:
         read = onnx.load_model_from_string(model.payload)
         onnx.checker.check_model(read, full_check=True)
         assert read.opset_import[0].version == opset
-        outputs.append(ReferenceEvaluator(read).run(None, dict(random_feed(model, 1)))[0])
+        evaluator: Any = ReferenceEvaluator(read)
+        outputs.append(evaluator.run(None, dict(random_feed(model, 1)))[0])
     for found in outputs:
         np.testing.assert_array_equal(found, outputs[-1])
     assert build_network(space, space.largest(), weights, version=NEWEST).payload == model.payload
