@@ -24,7 +24,7 @@ processes ran: what changes by the hour is in none of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp, fsum, log, sqrt
+from math import cos, exp, fsum, log, pi, sin, sqrt, tan
 from typing import Final
 
 from binas_deploy.errors import InputError
@@ -34,11 +34,12 @@ MOST_PROCESSES: Final = 10
 LEAST_SD: Final = 0.002
 """No machine repeats itself more closely than this share; three that agree better do so by chance."""
 _POWER: Final = 2
+_HALVINGS: Final = 60
 _SHARES: Final = ((0.2, 0.58), (0.1, 0.435), (0.05, 0.34), (0.025, 0.275), (0.01, 0.22), (0.005, 0.19), (0.001, 0.14))
 """(1 - confidence, c), c rounded down; between two of them the smaller c holds."""
 _BEYOND: Final = 0.1
-"""c for a confidence that was not simulated; of normal values it errs less than asked whatever the confidence, since the
-levels then sum up to less (Bonferroni)."""
+"""c for a confidence that was not simulated. Of normal values it errs less than asked, whatever the confidence: the
+levels sum up to less (Bonferroni)."""
 _MOST_REACH: Final = 30.0
 """Of the logarithm. A bound that far away is none, and beyond it is no number of nanoseconds."""
 
@@ -100,10 +101,25 @@ def _reach(sd: float, processes: int, confidence: float) -> float:
 
 
 def _t(degrees: int, tail: float) -> float:
-    """What Student's t exceeds with probability ``tail``."""
-    from scipy.special import stdtrit  # here: reading a manifest needs no scipy
+    """What Student's t of two or more ``degrees`` of freedom exceeds with probability ``tail``, by bisection.
 
-    return -float(stdtrit(degrees, tail))
+    Written out, since documents state what comes of it and are checked by finding that again, and libraries differ.
+    """
+    low, high = 0.0, pi / 2
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (1 - _within(degrees, middle)) / 2 > tail else (low, middle)
+    return sqrt(degrees) * tan((low + high) / 2)
+
+
+def _within(degrees: int, theta: float) -> float:
+    """P(|t| < sqrt(degrees) tan theta), from Abramowitz and Stegun, 26.7.3 and 26.7.4."""
+    odd, square = degrees % 2, cos(theta) ** 2
+    term = total = cos(theta) if odd else 1.0
+    for k in range(2 if odd else 1, degrees - 2, 2):
+        term *= k / (k + 1) * square
+        total += term
+    return 2 / pi * (theta + sin(theta) * total) if odd else sin(theta) * total
 
 
 def _weight(processes: int) -> float:

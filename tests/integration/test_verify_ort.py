@@ -59,6 +59,12 @@ def result(tiny_space: SearchSpace, table: LatencyTable) -> SearchResult:
 
 
 @pytest.fixture
+def in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what has nothing to do with latency: starting processes takes seconds."""
+    monkeypatch.setattr("binas_deploy.steps.replicas.in_fresh_process", lambda function, *given: function(*given))
+
+
+@pytest.fixture
 def bundle(result: SearchResult, table: LatencyTable, tmp_path: Path) -> Path:
     write_bundle(tmp_path / "bundle", result, table, vectors=6)  # no multiple of the batch
     return tmp_path / "bundle"
@@ -116,6 +122,7 @@ class Wrong:
         return self._device.compile(wrong, precision=precision, cache=cache)
 
 
+@pytest.mark.usefixtures("in_one_process")
 @pytest.mark.parametrize(("adapter", "against"), [("onnxruntime", "ONNX's reference"), ("openvino", "ONNX Runtime")])
 def test_the_node_that_a_runtime_gets_wrong_is_named(
     adapter: str, against: str, bundle: Path, spec: DeviceSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -142,6 +149,7 @@ def test_an_impossible_budget_fails(bundle: Path, spec: DeviceSpec, tmp_path: Pa
     assert isinstance(report.accuracy, AccuracyNotMeasured)
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_accuracy_counts_every_test_image(
     bundle: Path, spec: DeviceSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +174,7 @@ def test_accuracy_counts_every_test_image(
     assert (report.accuracy.verdict, report.exit_code) == (Verdict.NOT_MEASURED, 4)
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_wrong_reference_outputs_fail_parity(bundle: Path, spec: DeviceSpec, tmp_path: Path) -> None:
     inputs, outputs = load_vectors(bundle)
     save_vectors(bundle, inputs, outputs[::-1])

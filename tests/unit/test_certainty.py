@@ -15,6 +15,7 @@ from binas_deploy.bundle.certainty import (
     LEAST_PROCESSES,
     LEAST_SD,
     MOST_PROCESSES,
+    _t,
     bounds,
     level,
     settled,
@@ -124,6 +125,12 @@ def test_three_that_agree_by_chance_are_not_believed() -> None:
     found = bounds([1_000_000] * 3, 0.95)
     assert found is not None
     assert found[1] - found[0] > 10_000
+
+
+@pytest.mark.parametrize("tail", [0.4, 0.05, 0.0025, 1e-5])
+def test_quantiles_of_t_are_those_of_scipy(tail: float) -> None:
+    for degrees in range(2, MOST_PROCESSES):
+        assert _t(degrees, tail) == pytest.approx(-stdtrit(degrees, tail), rel=1e-9)
 
 
 def test_what_cannot_be_asked_is_refused() -> None:
