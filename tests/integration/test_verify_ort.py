@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from binas_deploy.accuracy import AccuracyModel
-from binas_deploy.adapters.base import Precision, Program
+from binas_deploy.adapters.base import Device, Executable, Precision, Program
 from binas_deploy.adapters.onnxruntime.device import OnnxRuntimeDevice
 from binas_deploy.budget import Budget
 from binas_deploy.bundle.manifest import MODEL_NAME, VERIFICATION_NAME, DataSource, Manifest, load_vectors, save_vectors
-from binas_deploy.bundle.verification import Accuracy, AccuracyNotMeasured, Parity, Verdict, VerificationReport
-from binas_deploy.devices import DeviceSpec, TimingSpec, load_device_spec
+from binas_deploy.bundle.verification import (
+    Accuracy,
+    AccuracyNotMeasured,
+    Parity,
+    Shown,
+    Verdict,
+    VerificationReport,
+)
+from binas_deploy.devices import DeviceSpec, TimingSpec, device_conditions, load_device_spec, open_device
 from binas_deploy.errors import DocumentError, MismatchError
 from binas_deploy.model import OnnxModel
 from binas_deploy.search_result import SearchResult
 from binas_deploy.space import SearchSpace
 from binas_deploy.steps.profile import profile
 from binas_deploy.steps.search import search
-from binas_deploy.steps.verify import verify
+from binas_deploy.steps.verify import Asking, verify
 from binas_deploy.steps.verify_latency import LEAST_SAMPLES
 from binas_deploy.table import LatencyTable
 from binas_deploy.testing.bundles import restate, write_bundle
@@ -52,6 +61,12 @@ def result(tiny_space: SearchSpace, table: LatencyTable) -> SearchResult:
 
 
 @pytest.fixture
+def in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what has nothing to do with latency: starting processes takes seconds."""
+    monkeypatch.setattr("binas_deploy.steps.replicas.in_fresh_process", lambda function, *given: function(*given))
+
+
+@pytest.fixture
 def bundle(result: SearchResult, table: LatencyTable, tmp_path: Path) -> Path:
     write_bundle(tmp_path / "bundle", result, table, vectors=6)  # no multiple of the batch
     return tmp_path / "bundle"
@@ -68,12 +83,15 @@ def test_an_ample_budget_passes(bundle: Path, spec: DeviceSpec, tmp_path: Path) 
     assert (report.parity.verdict, report.parity.vectors) == (Verdict.PASS, 6)
     assert (report.latency.verdict, report.verdict, report.exit_code) == (Verdict.PASS, Verdict.PASS, 0)
     assert not report.simulated
-    assert len(report.latency.measurement) >= LEAST_SAMPLES
+    assert len(report.latency.measurement) >= LEAST_SAMPLES * len(report.latency.processes)
+    assert (report.latency.replication, report.latency.stopped_by) == ("process", "decided")
+    assert len(report.latency.processes) == 3  # a budget of seconds takes no more
     assert all(anchor.now_ns > 0 for anchor in report.latency.anchors)
     assert report.conditions.identity["runtime"] == "onnxruntime"
     assert VerificationReport.load(bundle / VERIFICATION_NAME) == report
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_what_is_measured_is_the_bundle_s_own_program(
     bundle: Path, spec: DeviceSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,8 +104,60 @@ def test_what_is_measured_is_the_bundle_s_own_program(
     monkeypatch.setattr(OnnxRuntimeDevice, "compile", counted)
     report = verify(bundle, device=spec, workspace=tmp_path, accuracy="never")
     assert report.program_sha256 == manifest.formats["onnx"].program_sha256 == manifest.files[MODEL_NAME].sha256
-    assert len(compiled) == len(manifest.anchors)
+    assert len(set(compiled)) == len(manifest.anchors)
     assert manifest.files[MODEL_NAME].sha256 not in compiled
+
+
+def test_how_it_begins_is_measured_in_each_process(bundle: Path, spec: DeviceSpec, tmp_path: Path) -> None:
+    asking = Asking(percentile=90, soak_s=1.0, batches=(4, 8), callers=(1, 2))
+    report = verify(bundle, device=spec, workspace=tmp_path, accuracy="never", asking=asking)
+    starts = [process.cold for process in report.latency.processes]
+    for cold in starts:
+        assert cold is not None
+        assert min(cold.import_ns, cold.load_ns, cold.first_ns) > 0
+        assert cold.peak_bytes >= cold.before_bytes > 10**6
+    assert report.latency.shown == Shown("p90", "back-to-back")
+    assert report.latency.predicted is None
+    assert report.latency.machine is not None
+    assert [(point.batch, point.concurrency) for point in report.sweep] == [(4, 1), (4, 2), (8, 1), (8, 2)]
+    assert report.soak is not None
+    assert report.soak.calls > 10
+    assert VerificationReport.load(bundle / VERIFICATION_NAME) == report
+
+
+class Wrong:
+    """A runtime that takes one node for another operator."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self.facts, self.compile = device.facts, device.compile
+
+    def load(self, program: Program) -> AbstractContextManager[Executable]:
+        changed = onnx.load_model_from_string(program.payload)
+        for node in changed.graph.node:
+            if node.name == "stages.1.0.expand.hard_swish":
+                node.op_type = "Relu"
+        return self._device.load(replace(program, payload=changed.SerializeToString()))
+
+
+@pytest.mark.usefixtures("in_one_process")
+@pytest.mark.parametrize(("adapter", "against"), [("onnxruntime", "ONNX's reference"), ("openvino", "ONNX Runtime")])
+def test_the_node_that_a_runtime_gets_wrong_is_named(
+    adapter: str, against: str, bundle: Path, spec: DeviceSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip(adapter)
+    there = spec.model_copy(update={"adapter": adapter, "options": {}})
+    identity = device_conditions(there, open_device(there).facts()).identity
+    replace(Manifest.load(bundle), identity=identity).save(bundle)
+    monkeypatch.setattr("binas_deploy.steps.verify.open_device", lambda asked: Wrong(open_device(asked)))
+    report = verify(bundle, device=there, workspace=tmp_path, accuracy="never")
+    assert isinstance(report.parity, Parity)
+    found = report.parity.divergence
+    assert found is not None
+    assert (found.node, found.operator, found.block) == ("stages.1.0.expand.hard_swish", "HardSwish", "stages.1.0")
+    assert found.against.startswith(against)
+    assert "it begins at node stages.1.0.expand.hard_swish, HardSwish" in " ".join(report.reasons).replace("It", "it")
+    assert VerificationReport.load(bundle / VERIFICATION_NAME) == report
 
 
 def test_an_impossible_budget_fails(bundle: Path, spec: DeviceSpec, tmp_path: Path) -> None:
@@ -97,7 +167,11 @@ def test_an_impossible_budget_fails(bundle: Path, spec: DeviceSpec, tmp_path: Pa
     assert isinstance(report.accuracy, AccuracyNotMeasured)
 
 
-def test_accuracy_counts_every_test_image(bundle: Path, spec: DeviceSpec, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("in_one_process")
+def test_accuracy_counts_every_test_image(
+    bundle: Path, spec: DeviceSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BINAS_DEPLOY_CACHE", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (30, 3, 8, 8), dtype=np.uint8)
     names = np.array([f"class{index}" for index in range(5)])
@@ -118,12 +192,16 @@ def test_accuracy_counts_every_test_image(bundle: Path, spec: DeviceSpec, tmp_pa
     assert (report.accuracy.verdict, report.exit_code) == (Verdict.NOT_MEASURED, 4)
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_wrong_reference_outputs_fail_parity(bundle: Path, spec: DeviceSpec, tmp_path: Path) -> None:
     inputs, outputs = load_vectors(bundle)
     save_vectors(bundle, inputs, outputs[::-1])
     restate(bundle, Manifest.load(bundle))
     report = verify(bundle, device=spec, workspace=tmp_path, accuracy="never")
     assert (report.parity.verdict, report.exit_code) == (Verdict.FAIL, 1)
+    assert isinstance(report.parity, Parity)
+    assert report.parity.divergence is not None
+    assert report.parity.divergence.node == ""  # the runtime is right: it is the stored outputs that are not its
 
 
 def test_a_flipped_byte_or_another_device_ends_it(bundle: Path, spec: DeviceSpec, tmp_path: Path) -> None:

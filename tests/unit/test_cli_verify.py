@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from junitparser import Error, Failure, JUnitXml, Skipped
 
 from binas_deploy.accuracy import AccuracyModel
 from binas_deploy.bundle.manifest import Manifest
@@ -46,6 +47,56 @@ def test_verify_json_is_the_file(bundle: Bundle, workspace: Path) -> None:
     assert result.stdout == (bundle[0] / "verification.json").read_text()
     assert (document["accuracy"]["verdict"], document["accuracy"]["asked"]) == ("not measured", True)
     assert result.exit_code == document["exit_code"] == 4
+
+
+def test_verify_asks_and_measures_besides(bundle: Bundle, workspace: Path, tmp_path: Path) -> None:
+    asked = ["--percentile", "95", "--confidence", "0.9", "--batches", "1,2", "--concurrency", "1", "--soak", "1s"]
+    junit = tmp_path / "reports" / "verify.xml"
+    words = ["verify", str(bundle[0]), "--workspace", str(workspace), "--no-accuracy", *asked, "--junit", str(junit)]
+    result = run(*words)
+    assert result.exit_code in (1, 4), result.stderr  # simulated, and of a p95
+    assert "measured p95 (bounds " in result.stdout
+    assert ", 90 % each)" in result.stdout
+    assert "the table predicts another statistic or rhythm than p95 back-to-back" in result.stdout
+    assert "batch  callers  inputs/s" in result.stdout
+    assert "soak      " in result.stdout
+    document = json.loads((bundle[0] / "verification.json").read_text())
+    assert (document["latency"]["statistic"], document["latency"]["confidence"]) == ("p95", 0.9)
+    assert [point["batch"] for point in document["sweep"]] == [1, 2]
+    assert document["soak"]["calls"] > 100
+    found = JUnitXml.fromfile(str(junit))
+    names = [case.name for suite in found for case in suite]
+    assert names == ["files", "parity of onnx", "latency p95", "sustained latency", "accuracy"]
+    outcomes = {case.name: case.result for suite in found for case in suite}
+    assert outcomes["parity of onnx"] == []
+    assert [type(row) for row in outcomes["accuracy"]] == [Skipped]
+    assert all(isinstance(row, (Error, Failure)) for row in outcomes["latency p95"])
+
+
+def test_verify_in_another_rhythm_has_no_prediction(bundle: Bundle, workspace: Path) -> None:
+    result = run("verify", str(bundle[0]), "--workspace", str(workspace), "--no-accuracy", "--period", "1us")
+    assert result.exit_code == 4, result.stderr
+    assert "measured median every 1us" in result.stdout
+    assert "\nmachine " not in result.stdout
+    assert json.loads((bundle[0] / "verification.json").read_text())["latency"]["machine"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--percentile", "95.55"], "one decimal"),
+        (["--batches", "1,x"], "whole numbers"),
+        (["--batches", "0"], "from 1 to 65536"),
+        (["--soak", "60"], "no unit"),
+        (["--soak", "1ms"], "from 1 s to a week"),
+        (["--confidence", "0.4"], "0.5"),
+    ],
+)
+def test_what_cannot_be_asked_is_2(bundle: Bundle, workspace: Path, words: list[str], said: str) -> None:
+    result = run("verify", str(bundle[0]), "--workspace", str(workspace), "--no-accuracy", *words)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not (bundle[0] / "verification.json").exists()
 
 
 def test_verify_of_no_bundle_is_2(workspace: Path) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from binas_deploy import documents
+from binas_deploy.adapters.base import DeviceFacts, SelfWarming
 from binas_deploy.adapters.registry import ADAPTERS, Adapter
 from binas_deploy.bundle.latency import Replication
 from binas_deploy.bundle.manifest import (
@@ -45,16 +47,21 @@ from binas_deploy.errors import DeviceError, DocumentError, InputError, Mismatch
 from binas_deploy.estimate import Estimate
 from binas_deploy.measure import Timing
 from binas_deploy.measurement import Measurement
+from binas_deploy.progress import SILENT
+from binas_deploy.quality import Machine, ThisMachine
 from binas_deploy.steps.inference import outputs_of
+from binas_deploy.steps.replicas import replication_of
 from binas_deploy.steps.verify import verify
-from binas_deploy.steps.verify_latency import LEAST_SAMPLES, plan
+from binas_deploy.steps.verify_latency import LEAST_SAMPLES, measure_latency, plan
 from binas_deploy.table.reconcile import reconcile
 from binas_deploy.testing import fake_device
 from binas_deploy.testing.bundles import restate
+from binas_deploy.testing.fake_device import FakeDevice
 
 GOLDEN = Path(__file__).parents[1] / "data" / "formats" / "verification-v1.json"
 Bundle = tuple[Path, Manifest]
 ONES = np.ones((2, 3), np.float32)
+MEDIAN = Shown("median", "back-to-back")
 TOLERANCE = tolerance_of("onnx", "fp32")
 WRONG = Parity(1, 1.0, 1.0, 0.1, 0.0, TOLERANCE)
 NOTHING = Parity(0, None, 0.0, None, None, TOLERANCE)
@@ -479,6 +486,77 @@ def test_accuracy_is_that_of_the_test_images(bundle: Bundle, fake_spec: DeviceSp
 
 
 @pytest.mark.usefixtures("fake_adapter")
+def test_uses_of_the_test_images_are_counted_and_told(bundle: Bundle, fake_spec: DeviceSpec, images: Path) -> None:
+    folder, manifest = bundle
+    first = run(folder, fake_spec, data=str(images))
+    assert isinstance(first.accuracy, Accuracy)
+    assert first.accuracy.use == SetUse("tiny", 1, 1)
+    other = onnx.load_model_from_string((folder / MODEL_NAME).read_bytes())
+    other.doc_string = "another network"
+    (folder / MODEL_NAME).write_bytes(other.SerializeToString())
+    restate(folder, manifest)
+    second = run(folder, fake_spec, data=str(images))
+    assert any("network 2 of 2 of space tiny that these test images have judged" in text for text in second.reasons)
+
+
+@pytest.mark.usefixtures("fake_adapter")
+def test_a_count_that_fails_costs_no_figure(
+    bundle: Bundle, fake_spec: DeviceSpec, images: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "cache").mkdir(exist_ok=True)
+    (tmp_path / "cache" / "test-uses.json").write_text("{")
+    report = run(bundle[0], fake_spec, data=str(images))
+    assert isinstance(report.accuracy, Accuracy)
+    assert report.accuracy.use is None
+
+
+def test_what_is_fresh_depends_on_where_the_network_runs(bundle: Bundle, fake_spec: DeviceSpec) -> None:
+    class Elsewhere(FakeDevice):
+        def machine(self) -> Machine:
+            return ThisMachine()
+
+    class Warming(Summing, SelfWarming):
+        pass
+
+    real, simulated = DeviceFacts({}, {}), DeviceFacts({}, {}, simulated=True)
+    here, there = FakeDevice(), Elsewhere()
+    assert replication_of(here, real, Summing()) == "process"
+    assert replication_of(there, real, Summing()) == "session"
+    assert replication_of(here, real, Warming()) == "run"
+    assert replication_of(there, simulated, Summing()) == "run"
+
+
+def test_every_session_opens_a_device_of_its_own(
+    bundle: Bundle, fake_spec: DeviceSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[FakeDevice] = []
+
+    def new(_: DeviceSpec) -> FakeDevice:
+        opened.append(FakeDevice())
+        return opened[-1]
+
+    monkeypatch.setattr("binas_deploy.steps.replicas.open_device", new)
+    made = measure_latency(bundle[0], bundle[1], MEDIAN, FakeDevice(), fake_spec, "session", seed=1, progress=SILENT)
+    assert len(opened) == len(made.processes) >= 3
+    assert made.cold is None
+    assert "fresh processes of the agent there" in verification_text(report_of(latency=made))
+
+
+def test_it_stops_for_want_of_time_and_says_so(bundle: Bundle, fake_spec: DeviceSpec) -> None:
+    close = replace(bundle[1], asked=replace(bundle[1].asked, budget=f"{fake_latency(bundle):.0f}ns"))
+    ticks = iter(range(0, 100_000, 1_000))
+    made = measure_latency(
+        bundle[0], close, MEDIAN, FakeDevice(), fake_spec, "run", seed=1, progress=SILENT, clock=lambda: next(ticks)
+    )
+    assert (len(made.processes), made.stopped_by, made.verdict) == (3, "seconds", Verdict.INCONCLUSIVE)
+    assert "after 3 measuring runs: it is too close to tell" in made.reason
+
+
+def fake_latency(bundle: Bundle) -> float:
+    return fake_device.count_work((bundle[0] / MODEL_NAME).read_bytes()).latency_ns
+
+
+@pytest.mark.usefixtures("fake_adapter")
 def test_the_held_out_accuracy_is_what_the_test_is_compared_with(
     bundle: Bundle, fake_spec: DeviceSpec, images: Path
 ) -> None:
@@ -579,9 +657,6 @@ def test_batches_are_filled_up_and_cut(count: int, batch: int, batches: int) -> 
 def test_outputs_of_another_form_are_the_device_s_fault(executable: Summing) -> None:
     with pytest.raises(DeviceError, match=r"'output' of shape \(1, 2\) expected"):
         outputs_of(executable, np.zeros((1, 3, 2, 2), np.float32), batch=1, classes=2)
-
-
-MEDIAN = Shown("median", "back-to-back")
 
 
 @pytest.mark.parametrize("shown", [MEDIAN, Shown("p99", "back-to-back")], ids=["median", "p99"])
