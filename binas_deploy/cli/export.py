@@ -6,7 +6,17 @@ from pathlib import Path
 
 import click
 
-from binas_deploy.cli.options import PATH, Session, common, data_option, seed_option, supernet_option, table_option
+from binas_deploy.cli.options import (
+    PATH,
+    Session,
+    common,
+    data_option,
+    max_drop_option,
+    precision_option,
+    seed_option,
+    supernet_option,
+    table_option,
+)
 
 
 @click.command("export")
@@ -14,6 +24,8 @@ from binas_deploy.cli.options import PATH, Session, common, data_option, seed_op
 @click.option("--output", type=PATH, help="Bundle folder  [default: export/<space>-<device>-<budget>].")
 @supernet_option
 @table_option
+@precision_option
+@max_drop_option
 @data_option
 @seed_option
 @common
@@ -23,14 +35,19 @@ def command(
     output: Path | None,
     supernet: Path | None,
     table: Path | None,
+    precision: str | None,
+    max_drop: float,
     data: str,
     seed: int,
 ) -> None:
     """Write a searched network as a bundle: ONNX, manifest, test vectors.
 
-    SEARCH_RESULT is a file of 'search'. Batch norm is recalibrated on training images, which must be there.
+    SEARCH_RESULT is a file of 'search'. Batch norm is recalibrated on training images, which must be there. The
+    precision is that of the search; one that is typed must be the same. In int8, held-out images calibrate the network
+    and judge what that costs: sensitivity.json tells it by block. Exits with 1 where --max-drop cannot be kept.
     """
     from binas_deploy.cli.bundle_report import bundle_text
+    from binas_deploy.cli.sensitivity_report import with_sensitivity
     from binas_deploy.search_result import SearchResult
     from binas_deploy.steps.export import export
     from binas_deploy.table import LatencyTable
@@ -42,8 +59,10 @@ def command(
         workspace=session.workspace,
         supernet=supernet,
         data=data,
+        precision=precision,
+        max_drop=max_drop,
         seed=seed,
         progress=session.progress,
     )
     session.file(bundle / "manifest.json")
-    session.show(bundle_text(bundle))
+    session.show(with_sensitivity(bundle_text(bundle), bundle))

@@ -25,6 +25,7 @@ from binas_deploy.steps.carry_over import CarriedOver, carry_over
 from binas_deploy.steps.export import export
 from binas_deploy.steps.given_table import given_table
 from binas_deploy.steps.profile import profile
+from binas_deploy.steps.quantise import MAX_DROP
 from binas_deploy.steps.rounds import MOST_ROUNDS, Deployment, Round, tightened
 from binas_deploy.steps.search import search
 from binas_deploy.steps.tables import find_table
@@ -45,6 +46,7 @@ class _Export:
     output: Path | None
     supernet: Path
     data: str
+    max_drop: float
     measure_accuracy: bool
 
 
@@ -78,6 +80,7 @@ def deploy(
     data: str = "cifar10",
     output: Path | None = None,
     solver: str = AUTO,
+    max_drop: float = MAX_DROP,
     measure_accuracy: bool = True,
     seed: int = 0,
     progress: Progress = SILENT,
@@ -87,10 +90,12 @@ def deploy(
     ``budgets``: one of latency, and any of what is computed, which hold in every round. A valid latency table is used,
     carried over to the machine as it is now by a few networks measured again, or one is measured. While verifying does
     not show the network within the latency asked, the search is repeated for as much less as that showed, at most
-    `MOST_ROUNDS` times in all. Accuracy is measured once the latency is right.
+    `MOST_ROUNDS` times in all. Accuracy is measured once the latency is right. In int8 the network may lose at most
+    ``max_drop`` points by quantising.
 
     Raises:
         InfeasibleBudgetError: proved: no network is predicted to meet the budgets.
+        TooLossyError: int8 costs more accuracy than ``max_drop``.
         InputError, MismatchError, DocumentError: something given is unknown, damaged or made for something else, or a
             budget is of energy.
         DeviceError, MissingExtraError: the device, its runtime or torch is absent, or failed.
@@ -106,7 +111,7 @@ def deploy(
     _fetch_images(data, progress)
     path, measured, stored = _table(space, asked, workspace, table, seed, progress)
     carried = carry_over(measured, asked, seed=seed, progress=progress) if stored else None
-    export_to = _Export(workspace, output, weights, data, measure_accuracy)
+    export_to = _Export(workspace, output, weights, data, max_drop, measure_accuracy)
     return _loop(_Job(asked, budget, computed, model, path, measured, carried, export_to, solver, seed, progress))
 
 
@@ -187,6 +192,7 @@ def _export_and_verify(job: _Job, result: SearchResult) -> tuple[Path, Verificat
         output=to.output,
         supernet=to.supernet,
         data=to.data,
+        max_drop=to.max_drop,
         seed=job.seed,
         progress=job.progress,
     )

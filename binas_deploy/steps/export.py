@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -38,6 +38,7 @@ from binas_deploy.proportion import wilson
 from binas_deploy.search_result import SearchResult
 from binas_deploy.shipped import supernet_path
 from binas_deploy.steps.estimate import training_data
+from binas_deploy.steps.quantise import MAX_DROP, InPrecision, in_precision, require_table_precision
 from binas_deploy.steps.tables import table_of_digest
 from binas_deploy.steps.torch_extra import import_torch
 from binas_deploy.supernet_info import SupernetInfo
@@ -59,6 +60,8 @@ def export(
     output: Path | None = None,
     supernet: Path | None = None,
     data: str = "cifar10",
+    precision: str | None = None,
+    max_drop: float = MAX_DROP,
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Path:
@@ -66,15 +69,18 @@ def export(
 
     Weights come from the supernet with batch normalisation recalibrated on its training images. ``table`` is the one
     that the result was searched with (default: found in the workspace by its digest). ``output`` defaults to
-    ``export/<space>-<device>-<budget>`` of the workspace.
+    ``export/<space>-<device>-<budget>`` of the workspace. The precision is that of the table; ``precision``, where
+    given, must be the same. In int8 at most ``max_drop`` points of accuracy are lost: see `steps.quantise`.
 
     Raises:
         InputError: the images or the table are missing, ``output`` is a folder of something else, or the result was
             searched without a budget of latency.
-        MismatchError: supernet, images or table are not those of the result.
+        MismatchError: supernet, images or table are not those of the result, or the precision is not the table's.
+        TooLossyError: int8 costs more than ``max_drop``, whatever is kept in fp32.
     """
     import_torch("exporting from a supernet")
     table = _table(result, table, workspace)
+    require_table_precision(precision, table.conditions.identity)
     folder = supernet_path(result.space, supernet)
     info = SupernetInfo.load(folder)
     info.require_space(result.space)
@@ -86,8 +92,8 @@ def export(
         holdout = _holdout_accuracy(network, dataset)
         advance(1)
         with _replacing(target) as temporary:
-            model = _write_files(network, temporary, int(table.conditions.identity["batch"]), seed)
-            _manifest(result, table, info, model, temporary, holdout).save(temporary)
+            made = _write_files(network, temporary, table.conditions.identity, dataset, max_drop, seed, progress)
+            _manifest(result, table, info, made.model, temporary, made.accuracy or holdout).save(temporary)
         advance(1)
     return target
 
@@ -126,18 +132,31 @@ def _holdout_accuracy(network: Network, dataset: Dataset) -> Estimate:
     return wilson(int(np.sum(predictions(network, dataset, split) == split.labels)), len(split))
 
 
-def _write_files(network: Network, folder: Path, batch: int, seed: int) -> OnnxModel:
+def _write_files(
+    network: Network,
+    folder: Path,
+    identity: Mapping[str, str],
+    dataset: Dataset,
+    max_drop: float,
+    seed: int,
+    progress: Progress,
+) -> InPrecision:
     """The model, and seeded inputs (n, c, r, r) with what torch makes of them (n, classes): to verify without torch."""
     import torch
 
     from binas_deploy.supernet.network import folded_weights
 
-    model = build_network(network.space, network.arch, folded_weights(network), batch=batch)
-    write_atomic(folder / MODEL_NAME, model.payload)
+    fp32 = build_network(network.space, network.arch, folded_weights(network), batch=int(identity["batch"]))
+    made = in_precision(
+        fp32, network.space, network.arch, dataset, identity=identity, max_drop=max_drop, progress=progress
+    )
+    write_atomic(folder / MODEL_NAME, made.model.payload)
+    if made.sensitivity:
+        made.sensitivity.save(folder)
     inputs = np.random.default_rng(seed).standard_normal((VECTORS, *network.space.input_shape), dtype=np.float32)
     with torch.inference_mode():
         save_vectors(folder, inputs, network(torch.from_numpy(inputs)).numpy())
-    return model
+    return made
 
 
 def _manifest(

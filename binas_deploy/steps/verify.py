@@ -69,7 +69,7 @@ def verify(
     check_files(bundle, manifest)
     inputs, outputs = _vectors(bundle, manifest)
     spec = (device or load_device_spec(manifest.asked.device, workspace)).with_threads(manifest.asked.threads)
-    spec = spec.with_cadence(manifest.asked.cadence)
+    spec = spec.with_cadence(manifest.asked.cadence).with_precision(manifest.asked.precision)
     opened = open_device(spec)
     facts = opened.facts()
     conditions = device_conditions(spec, facts)
