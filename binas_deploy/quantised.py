@@ -1,4 +1,4 @@
-"""Networks that say themselves where they are quantised: QuantizeLinear and DequantizeLinear (Q/DQ) between float nodes.
+"""Networks that say themselves where they are quantised: QuantizeLinear and DequantizeLinear (Q/DQ) between nodes.
 
 A quantised network keeps the nodes of the float one, by name, and their order. So single nodes can be brought back to
 float: they get their own weights again, and what passes between two of them passes as it is. What reaches them from
@@ -87,9 +87,7 @@ def _whole_values(original: ModelProto, found: Mapping[str, NodeProto], nodes: C
     return ends | inner
 
 
-def _rewire(
-    node: NodeProto, original: NodeProto, whole: Mapping[str, str], weights: Mapping[str, TensorProto]
-) -> None:
+def _rewire(node: NodeProto, original: NodeProto, whole: Mapping[str, str], weights: Mapping[str, TensorProto]) -> None:
     for index, name in enumerate(original.input):
         if name in weights:
             node.input[index] = f"{name}{_OURS}"

@@ -43,7 +43,7 @@ def usable_cpus() -> int:
 
 
 def adds_in_16_bits() -> bool:
-    """Whether this CPU multiplies 8-bit numbers without VNNI: sums of two products are kept in 16 bits and may overflow.
+    """Whether this CPU multiplies 8-bit numbers without VNNI: sums of two products have 16 bits and may overflow.
 
     So on x86 before VNNI. Where no flags can be read the answer is yes, the careful one; other CPUs have no such step.
     """

@@ -46,7 +46,7 @@ class OpenVinoDevice:
         InputError: a setting that makes no sense.
     """
 
-    quantiser: Final = "nncf"
+    quantiser: str = "nncf"
 
     def __init__(
         self,

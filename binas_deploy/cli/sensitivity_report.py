@@ -49,7 +49,11 @@ def _summary(report: Sensitivity) -> list[tuple[str, str]]:
     rows = [
         ("quantised", f"by {report.quantiser}, ranges of {images.calibration} held-out images; {kept}"),
         ("drop", f"{_points(report.drop)}, at most {report.allowed:g} allowed"),
-        ("", f"{report.fp32.value:.2f} % in fp32, {report.int8.value:.2f} % in int8, on {images.drop} images of {images.split}"),
+        (
+            "",
+            f"{report.fp32.value:.2f} % in fp32, {report.int8.value:.2f} % in int8, "
+            f"on {images.drop} images of {images.split}",
+        ),
     ]
     if count:
         rows.append(("", f"{_points(report.whole)} with every block in int8"))

@@ -96,7 +96,7 @@ def _imported() -> Iterator[Any]:
     Raises:
         MissingExtraError: it is not installed.
     """
-    os.environ.setdefault(_NO_TELEMETRY, "1")
+    os.environ[_NO_TELEMETRY] = os.environ.get(_NO_TELEMETRY) or "1"
     from rich import get_console
 
     console, loggers = get_console(), logging.getLoggerClass()

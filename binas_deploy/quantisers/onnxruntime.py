@@ -1,7 +1,7 @@
 """ONNX Runtime's own quantiser, for what runs by ONNX Runtime.
 
-What its CPU kernels run fast on x86 is unsigned activations and signed weights, U8S8: its kernels for S8S8 and U8U8 took
-1.6 to 4 times as long on a machine with VNNI. So activations have a zero point and weights are symmetric, by output
+What its CPU kernels run fast on x86 is unsigned activations and signed weights, U8S8: for S8S8 and U8U8 whole networks
+took 2.5 and 1.5 times as long on a machine with VNNI. So activations have a zero point and weights are symmetric, by output
 channel. Without VNNI the products of U8S8 are added in 16 bits and may overflow: weights then get 7 bits, which cannot.
 Ranges are found by `running` and not by the quantiser's own calibration: that one takes all images at their word,
 prints, and keeps every activation of every image in memory.
@@ -54,6 +54,7 @@ class OnnxRuntimeQuantiser:
             MissingExtraError, DeviceError: ONNX Runtime is not installed, or fails.
         """
         given = checked_images(model, images)
+        RUNTIME.imported()
         with RUNTIME.translated("cannot quantise this network"):
             whole = shape_inference.infer_shapes(onnx.load_model_from_string(model.payload))
         ranges = activation_ranges(whole, given)

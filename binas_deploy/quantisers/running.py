@@ -23,8 +23,9 @@ RUNTIME: Final = Runtime(
     purpose="Quantising networks",
 )
 Floats = NDArray[np.float32]
-_RANGE_BATCH: Final = 16
-_BATCH: Final = 100
+_RANGE_BATCH: Final = (16, 2**20)
+"""Images at once, and values of theirs, where every activation is looked at; at most either."""
+_BATCH: Final = (100, 2**22)
 _ONLY_ERRORS: Final = 3
 _CPU: Final = ("CPUExecutionProvider",)
 
@@ -36,8 +37,9 @@ def logits(model: ModelProto, images: Images) -> Floats:
         MissingExtraError: ONNX Runtime is not installed.
         DeviceError: it refuses the network, or fails.
     """
+    package = RUNTIME.imported()
     with RUNTIME.translated("cannot run a quantised network"):
-        session = _session(with_any_batch(model), threads=usable_cpus(), optimised=True)
+        session = _session(package, with_any_batch(model), threads=usable_cpus(), optimised=True)
         parts = [session.run([OUTPUT_NAME], {INPUT_NAME: part})[0] for part in _parts(images, _BATCH)]
     return np.concatenate(parts)
 
@@ -52,9 +54,9 @@ def activation_ranges(model: ModelProto, images: Images) -> dict[str, tuple[np.f
         MissingExtraError: ONNX Runtime is not installed.
         DeviceError: it refuses the network, or fails.
     """
-    names = [name for node in model.graph.node for name in node.output]
+    package, names = RUNTIME.imported(), [name for node in model.graph.node for name in node.output]
     with RUNTIME.translated("cannot run a network to find its ranges"):
-        session = _session(_telling(with_any_batch(model), names), threads=1, optimised=False)
+        session = _session(package, _telling(with_any_batch(model), names), threads=1, optimised=False)
         found = [_extremes(session.run(names, {INPUT_NAME: part}), part) for part in _parts(images, _RANGE_BATCH)]
     means = np.concatenate(found, axis=1).mean(axis=1, dtype=np.float64).astype(np.float32)
     return {name: (low, high) for name, (low, high) in zip((*names, INPUT_NAME), means, strict=True)}
@@ -74,8 +76,7 @@ def _telling(model: ModelProto, names: Sequence[str]) -> ModelProto:
     return model
 
 
-def _session(model: ModelProto, *, threads: int, optimised: bool) -> Any:
-    package = RUNTIME.imported()
+def _session(package: Any, model: ModelProto, *, threads: int, optimised: bool) -> Any:
     options, levels = package.SessionOptions(), package.GraphOptimizationLevel
     options.intra_op_num_threads = threads
     options.log_severity_level = _ONLY_ERRORS
@@ -83,6 +84,7 @@ def _session(model: ModelProto, *, threads: int, optimised: bool) -> Any:
     return package.InferenceSession(model.SerializeToString(), options, providers=list(_CPU))
 
 
-def _parts(images: Images, size: int) -> Iterator[Images]:
+def _parts(images: Images, most: tuple[int, int]) -> Iterator[Images]:
+    size = max(1, min(most[0], most[1] // images[0].size))
     for start in range(0, len(images), size):
         yield np.ascontiguousarray(images[start : start + size])

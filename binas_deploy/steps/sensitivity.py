@@ -1,9 +1,9 @@
 """How much each block of a network loses when it is quantised, and which to keep in fp32 so that the whole loses little.
 
 A network is quantised once. From that, any choice of blocks to keep in fp32 follows at once (`quantised.in_float`), so
-that what is judged here is what is shipped. A block's loss is told by quantising it alone: on the networks that this was
-tried with, the noise of the blocks adds up to that of the whole within a fifth, and keeping the noisiest alone first
-took as much noise away as the costlier way round (`benchmarks/README.md`).
+that what is judged here is what is shipped. A block's loss is told by quantising it alone. The other way round, keeping
+it alone in fp32, tells worse which to keep: of the noise that ONNX Runtime's quantiser made in two networks of `cifar10`,
+five blocks kept in fp32 left 16 and 24 % when chosen by the first, 52 and 56 % by the second; with NNCF both did alike.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from binas_deploy.adapters import host
 from binas_deploy.adapters.base import QUANTISER_KEY, DeviceFacts, Precision, Program
@@ -39,7 +39,7 @@ class OnnxRuntimeDevice:
         InputError: a setting that makes no sense, or a precision that the provider does not have.
     """
 
-    quantiser: Final = "onnxruntime"
+    quantiser: str = "onnxruntime"
 
     def __init__(
         self,

@@ -75,8 +75,8 @@ def make_provider(
     has = [Precision.FP32, *([Precision.FP16] if name in _HALF else []), *([Precision.INT8] if name == CPU else [])]
     if Precision(precision) not in has:
         raise InputError(
-            f"precision '{precision}': ONNX Runtime's {name} runs {' and '.join(one.value for one in has)} here. Change "
-            "'precision' in the device's file, or --precision."
+            f"precision '{precision}': ONNX Runtime's {name} runs {' and '.join(one.value for one in has)} only. "
+            "Change 'precision' in the device's file, or --precision."
         )
     if hardware and not library:
         raise InputError(f"options.hardware = {hardware!r}: only the provider of a plug-in 'library' takes a choice.")
