@@ -8,7 +8,7 @@ that of int8 to fp32 at a low quantile, below 1 where int8 is quicker. One netwo
 random weights is timed besides: how large a network is decides whether int8 pays.
 
     python benchmarks/int8.py [--space cifar10] [--max-drop 1.0] [--processes 5] [--seed N]
-    python benchmarks/int8.py --part accuracy      (or latency: beside what the other part found before)
+    python benchmarks/int8.py --models FOLDER --part accuracy    (then --part latency, of the same networks)
 
 Takes about 10 minutes on two cores: the images (binas-deploy data fetch cifar10), torch, ONNX Runtime, OpenVINO and
 NNCF must be there. Writes benchmarks/results/int8.json.
@@ -30,7 +30,7 @@ from typing import Any, Final
 import numpy as np
 from record import RESULTS, conditions, parser_of, write
 
-from binas_deploy.adapters.base import Precision
+from binas_deploy.adapters.base import Precision, PrecisionName
 from binas_deploy.cli.render import make_progress, table
 from binas_deploy.data.base import Dataset, Split, normalise
 from binas_deploy.devices import DeviceSpec, open_device
@@ -66,7 +66,7 @@ class Case:
     fp32: OnnxModel
     int8: OnnxModel
     said: Mapping[str, Any]
-    first: str = "fp32"
+    first: PrecisionName = "fp32"
     """In which precision the first is run."""
 
 
@@ -75,7 +75,9 @@ def main() -> None:
     args = _arguments()
     made_under = conditions(threads=1, seed=args.seed, max_drop=args.max_drop, processes=args.processes)
     progress = make_progress(quiet=False)
-    cases, data = _cases(args, progress)
+    data = training_data(SupernetInfo.load(supernet_path(load_space(args.space), None)), "cifar10")
+    cases = _kept(args.models) or _cases(args, data, progress)
+    _keep(args.models, cases)
     rows = {name: dict(case.said) for name, case in cases.items()}
     earlier = _earlier()
     for name, case in cases.items():
@@ -100,11 +102,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--max-drop", type=float, default=1.0, metavar="POINTS", help="(default: %(default)s)")
     parser.add_argument("--processes", type=int, default=5, help="fresh ones to time in (default: %(default)s)")
     parser.add_argument("--part", choices=["both", "accuracy", "latency"], default="both", help="(default: both)")
+    parser.add_argument("--models", type=Path, metavar="FOLDER", help="keep the networks there, or take those from there")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
 
-def _spec(runtime: str, precision: str) -> DeviceSpec:
+def _spec(runtime: str, precision: PrecisionName) -> DeviceSpec:
     return DeviceSpec(name="cpu", adapter=runtime, precision=precision, threads=1)
 
 
@@ -112,7 +115,30 @@ def _runtime(name: str) -> str:
     return name.split(", ")[1]
 
 
-def _cases(args: argparse.Namespace, progress: Progress) -> tuple[dict[str, Case], Dataset]:
+def _keep(folder: Path | None, cases: Mapping[str, Case]) -> None:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, case in enumerate(cases.values()):
+            (folder / f"{number}-first.onnx").write_bytes(case.fp32.payload)
+            (folder / f"{number}-int8.onnx").write_bytes(case.int8.payload)
+        rows = [
+            [name, case.said, case.first, case.fp32.input_shape, case.fp32.output_shape] for name, case in cases.items()
+        ]
+        (folder / "cases.json").write_text(json.dumps(rows))
+
+
+def _kept(folder: Path | None) -> dict[str, Case]:
+    if folder is None or not (folder / "cases.json").exists():
+        return {}
+    found = {}
+    for number, (name, said, first, given, got) in enumerate(json.loads((folder / "cases.json").read_text())):
+        pair = [(folder / f"{number}-{which}.onnx").read_bytes() for which in ("first", "int8")]
+        fp32, int8 = (OnnxModel(payload, tuple(given), tuple(got)) for payload in pair)
+        found[name] = Case(fp32, int8, said, first)
+    return found
+
+
+def _cases(args: argparse.Namespace, data: Dataset, progress: Progress) -> dict[str, Case]:
     from binas_deploy.supernet.evaluate import recalibrated
     from binas_deploy.supernet.network import Supernet, extract, folded_weights
     from binas_deploy.supernet.store import load_weights
@@ -120,7 +146,6 @@ def _cases(args: argparse.Namespace, progress: Progress) -> tuple[dict[str, Case
     space = load_space(args.space)
     folder = supernet_path(space, None)
     info = SupernetInfo.load(folder)
-    data = training_data(info, "cifar10")
     supernet = load_weights(Supernet(space), info.checked_weights(folder))
     found: dict[str, Case] = {}
     for size, arch in _networks(args).items():
@@ -147,7 +172,7 @@ def _cases(args: argparse.Namespace, progress: Progress) -> tuple[dict[str, Case
             if size == "middle":
                 by = identity["quantiser"]
                 found[f"{RANGES}, {runtime}"] = _random_by_real(fp32, by, network_model(space, arch, 1), data, said)
-    return found | _large(args.seed), data
+    return found | _large(args.seed)
 
 
 def _random_by_real(fp32: OnnxModel, by: str, random: OnnxModel, data: Dataset, said: Mapping[str, Any]) -> Case:
@@ -180,8 +205,8 @@ def _accuracy(case: Case, runtime: str, data: Dataset, progress: Progress) -> _R
     """Through the runtime itself, one image a call, as it is shipped."""
     labels = data.test.labels
     outputs = {
-        precision: _outputs(model, runtime, precision, data.test, data, progress)
-        for precision, model in (("fp32", case.fp32), ("int8", case.int8))
+        "fp32": _outputs(case.fp32, runtime, "fp32", data.test, data, progress),
+        "int8": _outputs(case.int8, runtime, "int8", data.test, data, progress),
     }
     before, after = (np.asarray(outputs[key].argmax(1) == labels) for key in ("fp32", "int8"))
     error = np.abs(outputs["int8"] - outputs["fp32"])
@@ -199,7 +224,7 @@ def _accuracy(case: Case, runtime: str, data: Dataset, progress: Progress) -> _R
 
 
 def _outputs(
-    model: OnnxModel, runtime: str, precision: str, split: Split, data: Dataset, progress: Progress
+    model: OnnxModel, runtime: str, precision: PrecisionName, split: Split, data: Dataset, progress: Progress
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     device, parts = open_device(_spec(runtime, precision)), []
     with tempfile.TemporaryDirectory() as cache:
@@ -244,7 +269,11 @@ def timed(cases: Mapping[str, Case], seed: int) -> dict[str, tuple[float, float]
     with contextlib.ExitStack() as stack:
         subjects: list[Subject] = []
         for name, case in cases.items():
-            for which, precision, model in (("fp32", case.first, case.fp32), ("int8", "int8", case.int8)):
+            both: tuple[tuple[str, PrecisionName, OnnxModel], ...] = (
+                ("fp32", case.first, case.fp32),
+                ("int8", "int8", case.int8),
+            )
+            for which, precision, model in both:
                 device = open_device(_spec(_runtime(name), precision))
                 opened = stack.enter_context(
                     open_subjects(device, {f"{name}, {which}": model}, precision=Precision(precision))

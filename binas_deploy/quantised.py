@@ -29,6 +29,15 @@ def silent_on_precision(model: OnnxModel) -> bool:
     return not is_quantized(read) and bool(compute_nodes(read))
 
 
+def operators_text(model: OnnxModel) -> str:
+    """Which operators a network has, such as 'of Conv, Gemm and Relu'; where it is none, that."""
+    try:
+        found = sorted({node.op_type for node in load_model_from_string(model.payload).graph.node})
+    except Exception:  # noqa: BLE001  as above
+        return "no readable network"
+    return f"of {', '.join(found[:-1])} and {found[-1]}" if len(found) > 1 else f"of {''.join(found) or 'nothing'}"
+
+
 def nodes_of(model: ModelProto, places: Iterable[str]) -> frozenset[str]:
     """Names of the nodes that belong to ``places`` of a network, such as ``stages.0.1``; see `graph`."""
     prefixes = tuple(f"{place}." for place in places)

@@ -92,7 +92,7 @@ class OpenVinoSettings:
         """
         int8 = [_INT8] if self.precision is Precision.INT8 else []
         if not {_CAPABILITIES[self.arithmetic], *int8}.issubset(capabilities):
-            has = ", ".join(name for name in (*_CAPABILITIES.values(), _INT8) if name in capabilities)
+            has = ", ".join(name for name in (*_CAPABILITIES.values(), *int8) if name in capabilities)
             raise InputError(
                 f"precision '{self.precision.value}' ({self.arithmetic}): OpenVINO's {target} here computes in "
                 f"{has or 'none of ours'}. Change 'precision' in the device's file."

@@ -17,7 +17,7 @@ from binas_deploy.adapters import host
 from binas_deploy.adapters.base import DeviceFacts, Precision, Program
 from binas_deploy.errors import DeviceError, InputError, MissingExtraError
 from binas_deploy.model import OnnxModel
-from binas_deploy.quantised import silent_on_precision
+from binas_deploy.quantised import operators_text, silent_on_precision
 
 _KEPT_TEXT: Final = 300
 
@@ -114,7 +114,8 @@ class Runtime:
         if precision is Precision.INT8 and silent_on_precision(model):
             raise InputError(
                 f"precision 'int8': the {self.package} adapter runs networks with QuantizeLinear and DequantizeLinear, "
-                "and this one has none. 'profile', 'export' and 'deploy' with --precision int8 quantise it before."
+                f"and this one has none ({operators_text(model)}). 'profile', 'export' and 'deploy' with --precision "
+                "int8 quantise a network before."
             )
 
     def loading(self, program: Program) -> AbstractContextManager[None]:

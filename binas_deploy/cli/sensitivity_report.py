@@ -46,14 +46,11 @@ def sensitivity_text(report: Sensitivity) -> str:
 def _summary(report: Sensitivity) -> list[tuple[str, str]]:
     images, count = report.images, len(report.kept)
     kept = f"{count} of {len(report.blocks)} blocks stay in fp32" if count else "every block runs in int8"
+    judged = f"{images.drop} images of {images.split}"
     rows = [
         ("quantised", f"by {report.quantiser}, ranges of {images.calibration} held-out images; {kept}"),
         ("drop", f"{_points(report.drop)}, at most {report.allowed:g} allowed"),
-        (
-            "",
-            f"{report.fp32.value:.2f} % in fp32, {report.int8.value:.2f} % in int8, "
-            f"on {images.drop} images of {images.split}",
-        ),
+        ("", f"{report.fp32.value:.2f} % in fp32, {report.int8.value:.2f} % in int8, on {judged}"),
     ]
     if count:
         rows.append(("", f"{_points(report.whole)} with every block in int8"))

@@ -19,7 +19,7 @@ import onnx
 
 from binas_deploy.adapters.runtime import Runtime
 from binas_deploy.model import INPUT_NAME, OnnxModel
-from binas_deploy.quantised import serialised, with_any_batch
+from binas_deploy.quantised import operators_text, serialised, with_any_batch
 from binas_deploy.quantisers.base import Images, checked_images
 from binas_deploy.quantisers.running import RUNTIME as ONNX_RUNTIME
 
@@ -52,7 +52,8 @@ class NncfQuantiser:
         """
         given = checked_images(model, images)
         ONNX_RUNTIME.version()
-        with _ONE_AT_A_TIME, _imported() as package, RUNTIME.translated("cannot quantise this network"):
+        what = f"cannot quantise this network ({operators_text(model)})"
+        with _ONE_AT_A_TIME, _imported() as package, RUNTIME.translated(what):
             made = _made(package, with_one(onnx.load_model_from_string(model.payload)), given, timing_only)
             return serialised(_shaped(made, model), model)
 

@@ -1,8 +1,8 @@
 """ONNX Runtime's own quantiser, for what runs by ONNX Runtime.
 
 What its CPU kernels run fast on x86 is unsigned activations and signed weights, U8S8: for S8S8 and U8U8 whole networks
-took 2.5 and 1.5 times as long on a machine with VNNI. So activations have a zero point and weights are symmetric, by output
-channel. Without VNNI the products of U8S8 are added in 16 bits and may overflow: weights then get 7 bits, which cannot.
+took 2.5 and 1.5 times as long on a machine with VNNI. So activations have a zero point and weights are symmetric, by
+output channel. Without VNNI products of U8S8 are added in 16 bits and may overflow: weights then get 7 bits.
 Ranges are found by `running` and not by the quantiser's own calibration: that one takes all images at their word,
 prints, and keeps every activation of every image in memory.
 """
@@ -20,7 +20,7 @@ from onnx import ModelProto, shape_inference
 
 from binas_deploy.adapters.host import adds_in_16_bits
 from binas_deploy.model import OnnxModel
-from binas_deploy.quantised import serialised
+from binas_deploy.quantised import operators_text, serialised
 from binas_deploy.quantisers.base import Images, checked_images
 from binas_deploy.quantisers.running import RUNTIME, activation_ranges
 
@@ -55,10 +55,11 @@ class OnnxRuntimeQuantiser:
         """
         given = checked_images(model, images)
         RUNTIME.imported()
-        with RUNTIME.translated("cannot quantise this network"):
+        what = f"cannot quantise this network ({operators_text(model)})"
+        with RUNTIME.translated(what):
             whole = shape_inference.infer_shapes(onnx.load_model_from_string(model.payload))
         ranges = activation_ranges(whole, given)
-        with RUNTIME.translated("cannot quantise this network"), _quiet():
+        with RUNTIME.translated(what), _quiet():
             made = self._made(whole, ranges)
         return serialised(_tidy(made, whole), model)
 

@@ -1,4 +1,4 @@
-"""A network with its weights in the precision that it was searched for: int8 with calibration, and few enough losses."""
+"""A network with its weights in the precision that it was searched for: in int8 calibrated, and what that costs."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def supernet(place: Path, run: Run) -> Path:
     words = ["--output", "runs/tiny", "--largest-epochs", "3", "--supernet-epochs", "2", "--batch", "32"]
     trained = run("train", *SPACE, "--data", "images.npz", *words)
     assert trained.returncode == 0, trained.stderr
-    estimated = run("estimate", "--supernet", "runs/tiny", "--data", "images.npz", "--samples", "20", "--fresh", "10")
+    estimated = run("estimate", "--supernet", "runs/tiny", "--data", "images.npz", "--samples", "20", "--fresh", "20")
     assert estimated.returncode == 0, estimated.stderr
     return place / "runs" / "tiny"
 
