@@ -102,7 +102,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--max-drop", type=float, default=1.0, metavar="POINTS", help="(default: %(default)s)")
     parser.add_argument("--processes", type=int, default=5, help="fresh ones to time in (default: %(default)s)")
     parser.add_argument("--part", choices=["both", "accuracy", "latency"], default="both", help="(default: both)")
-    parser.add_argument("--models", type=Path, metavar="FOLDER", help="keep the networks there, or take those from there")
+    parser.add_argument(
+        "--models", type=Path, metavar="FOLDER", help="keep the networks there, or take those from there"
+    )
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

@@ -3,7 +3,8 @@
 A network is quantised once. From that, any choice of blocks to keep in fp32 follows at once (`quantised.in_float`), so
 that what is judged here is what is shipped. A block's loss is told by quantising it alone. The other way round, keeping
 it alone in fp32, tells worse which to keep: of the noise that ONNX Runtime's quantiser made in three networks of
-`cifar10`, five blocks in fp32 left 16 to 33 % when chosen by the first, 52 to 57 % by the second; with NNCF both did alike.
+`cifar10`, five blocks in fp32 left 16 to 33 % when chosen by the first, 52 to 57 % by the second; with NNCF both did as
+well.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _LARGEST_DB: Final = 200.0
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """``images`` (n, c, r, r) with ``labels`` (n,); ``outputs`` (n, classes): what the network in fp32 makes of them."""
+    """``images`` (n, c, r, r), ``labels`` (n,) and the ``outputs`` (n, classes) of the network in fp32 for them."""
 
     images: Images
     labels: NDArray[np.int64]
