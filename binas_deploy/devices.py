@@ -11,13 +11,14 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from binas_deploy.adapters.base import Device, DeviceFacts, Option, PrecisionName
+from binas_deploy.adapters.base import QUANTISER_KEY, Device, DeviceFacts, Option, PrecisionName
 from binas_deploy.adapters.registry import find_adapter, make_device, missing_package
 from binas_deploy.budget import RESOURCES
 from binas_deploy.conditions import Conditions, cadence_of, period_of
 from binas_deploy.documents import validation_message
-from binas_deploy.errors import DeviceError, DocumentError, InputError
+from binas_deploy.errors import DeviceError, DocumentError, InputError, MissingExtraError
 from binas_deploy.measure import Timing
+from binas_deploy.quantisers import quantiser, quantiser_names
 from binas_deploy.remote.ssh import AGENT_FOLDER, SshTarget, no_ssh
 from binas_deploy.toml_files import parse_toml, read_toml_text
 from binas_deploy.workspace import builtin_folder
@@ -116,6 +117,19 @@ class DeviceSpec(_Strict):
             return DeviceSpec.model_validate({**self.model_dump(), "threads": threads})
         except ValidationError as error:
             raise InputError(f"threads = {threads!r}: give a whole number from 1 to 1024.") from error
+
+    def with_precision(self, precision: str | None) -> DeviceSpec:
+        """This device in another precision; None keeps the file's. Whether it has it, opening the device tells.
+
+        Raises:
+            InputError: not a precision.
+        """
+        if precision is None:
+            return self
+        try:
+            return DeviceSpec.model_validate({**self.model_dump(), "precision": precision})
+        except ValidationError as error:
+            raise InputError(f"precision = {precision!r}: give fp32, fp16 or int8.") from error
 
     @property
     def cadence(self) -> str:
@@ -235,9 +249,18 @@ def device_conditions(spec: DeviceSpec, facts: DeviceFacts) -> Conditions:
     """
     asked = {"device": spec.name, "precision": spec.precision, "batch": str(spec.batch), "cadence": spec.cadence}
     try:
-        return Conditions({**facts.identity, **asked}, facts.context)
+        return Conditions({**facts.identity, **asked}, {**facts.context, **_made_by(facts)})
     except InputError as error:
         raise DeviceError(f"adapter '{spec.adapter}' states incomplete facts: {error}") from error
+
+
+def _made_by(facts: DeviceFacts) -> dict[str, str]:
+    """Which version quantises, here and not on the device: another one may put Q/DQ elsewhere."""
+    by = facts.identity.get(QUANTISER_KEY, "")
+    try:
+        return {"quantiser_version": quantiser(by).version()} if by in quantiser_names() else {}
+    except MissingExtraError:
+        return {}
 
 
 def _load(path: Path) -> DeviceSpec:

@@ -13,9 +13,10 @@
     │   └── NoOutputsError             a device that only times was asked what a network computes
     ├── NotMeasuredError      exit 3   no table or no samples to answer from
     ├── InconclusiveError     exit 4   measured, but the answer cannot be given
-    └── InfeasibleBudgetError exit 5   proved: no network of the space meets the budget
+    ├── InfeasibleBudgetError exit 5   proved: no network of the space meets the budget
+    └── TooLossyError         exit 1   measured: in the asked precision the network loses more accuracy than allowed
 
-Exit 1 ("the answer is no") is a verdict, not an error; exit 130 is Ctrl-C. A defect of the tool itself exits with
+Else exit 1 ("the answer is no") is a verdict, not an error; exit 130 is Ctrl-C. A defect of the tool itself exits with
 70 and a reader that closed the pipe leaves 141, so that neither is ever taken for a verdict.
 """
 
@@ -96,3 +97,9 @@ class InfeasibleBudgetError(BinasError):
     """Proved: no network of the space meets the budget."""
 
     exit_code = EXIT_INFEASIBLE
+
+
+class TooLossyError(BinasError):
+    """Measured: in the asked precision the network loses more accuracy than is allowed."""
+
+    exit_code = EXIT_NO

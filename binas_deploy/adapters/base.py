@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Feed = Mapping[str, NDArray[np.float32]]
 PrecisionName = Literal["fp32", "fp16", "int8"]
 """Those of `Precision`, as files and messages write them."""
+QUANTISER_KEY: Final = "quantiser"
+"""What an identity has in int8 where networks come quantised: by which of `quantisers`."""
 OptionValue = bool | int | float | str
 Option = OptionValue | list[str] | dict[str, OptionValue]
 """A list is a command's words, or the like; a table within ``[options]`` holds what is handed on by name, such as a
@@ -101,6 +103,19 @@ class Device(Protocol):
 
     def load(self, program: Program) -> AbstractContextManager[Executable]:
         """Load for execution; leaving the context frees everything."""
+        ...
+
+
+@runtime_checkable
+class TakesQuantised(Protocol):
+    """A device that runs int8 networks as QuantizeLinear and DequantizeLinear in them say, and quantises none itself.
+
+    ``quantiser`` names what makes such networks for it, one of `quantisers`; '' where it does all itself after all.
+    """
+
+    @property
+    def quantiser(self) -> str:
+        """By its name."""
         ...
 
 

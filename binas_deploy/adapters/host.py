@@ -42,6 +42,16 @@ def usable_cpus() -> int:
     return len(_allowed()) or os.cpu_count() or 1
 
 
+def adds_in_16_bits() -> bool:
+    """Whether this CPU multiplies 8-bit numbers without VNNI: sums of two products have 16 bits and may overflow.
+
+    So on x86 before VNNI. Where no flags can be read the answer is yes, the careful one; other CPUs have no such step.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64", "i686"):
+        return False
+    return not {"avx512_vnni", "avx_vnni"}.intersection(_cpuinfo("flags").split())
+
+
 def require_threads(threads: int) -> None:
     """Refuse more threads than this process has CPUs: they would wait for one another.
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from binas_deploy.adapters import host, intel, openvino_ir
-from binas_deploy.adapters.base import DeviceFacts, Feed, Precision, Program
+from binas_deploy.adapters.base import QUANTISER_KEY, DeviceFacts, Feed, Precision, Program
 from binas_deploy.adapters.openvino_settings import OpenVinoSettings
 from binas_deploy.adapters.runtime import Runtime, brief
 from binas_deploy.errors import DeviceError
@@ -44,6 +44,8 @@ class OpenVinoDevice:
     Raises:
         InputError: a setting that makes no sense.
     """
+
+    quantiser: str = "nncf"
 
     def __init__(
         self,
@@ -83,15 +85,18 @@ class OpenVinoDevice:
             options=self._settings.facts(),
             threads=self._settings.threads,
         )
-        return DeviceFacts(facts.identity, {**facts.context, **intel.accelerator_context(), **self._drivers(target)})
+        quantised = {QUANTISER_KEY: self.quantiser} if self._settings.precision is Precision.INT8 else {}
+        context = {**facts.context, **intel.accelerator_context(), **self._drivers(target)}
+        return DeviceFacts({**facts.identity, **quantised}, context)
 
     def compile(self, model: OnnxModel, *, precision: Precision, cache: Path) -> Program:
         """The model as it is: OpenVINO compiles it while loading.
 
         Raises:
-            InputError: another precision than the device was opened for.
+            InputError: another precision than the device was opened for, or int8 of a network that is not quantised.
         """
         RUNTIME.require_precision(precision, self._settings.precision)
+        RUNTIME.require_quantised(model, precision)
         self._cache = cache
         return Program(model.sha256, model.payload)
 

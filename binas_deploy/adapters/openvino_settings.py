@@ -15,9 +15,17 @@ from binas_deploy.errors import DeviceError, InputError
 
 _TARGETS: Final = re.compile(r"best|CPU|GPU(\.\d+)?|NPU")
 _HINTS: Final = ("LATENCY", "THROUGHPUT")
-_ARITHMETICS: Final = {Precision.FP32: ("f32",), Precision.FP16: ("f16", "bf16")}
-"""In which numbers a device may compute, by the precision that its file states; the first is the default."""
+_ARITHMETICS: Final = {
+    Precision.FP32: ("f32",),
+    Precision.FP16: ("f16", "bf16"),
+    Precision.INT8: ("f32", "f16", "bf16"),
+}
+"""In which numbers a device may compute, by the precision that its file states; the first is the default.
+
+With int8 they are those of what is not quantised.
+"""
 _CAPABILITIES: Final = {"f32": "FP32", "f16": "FP16", "bf16": "BF16"}
+_INT8: Final = "INT8"
 _STREAMED: Final = ("CPU", "GPU")
 _KEY_DIGITS: Final = 16
 
@@ -26,7 +34,8 @@ _KEY_DIGITS: Final = 16
 class OpenVinoSettings:
     """``hint`` is 'LATENCY' or 'THROUGHPUT', ``streams`` the inferences at a time that a CPU or GPU is divided for.
 
-    ``inference_precision`` is 'f32', 'f16' or 'bf16', '' for that of ``precision``: f32 for fp32, f16 for fp16.
+    ``inference_precision`` is 'f32', 'f16' or 'bf16', '' for that of ``precision``: f32 for fp32 and int8 (where it is
+    that of what is not quantised), f16 for fp16.
 
     Raises:
         InputError: no threads or streams, an unknown target or hint, or a precision that is not of this file's.
@@ -47,11 +56,7 @@ class OpenVinoSettings:
             raise InputError(f"hint = {self.hint!r}: OpenVINO has {' and '.join(_HINTS)}.")
         if not _TARGETS.fullmatch(self.target):
             raise InputError(f"target = {self.target!r}: give CPU, GPU, GPU.1 (and so on), NPU, or best.")
-        if (allowed := _ARITHMETICS.get(self.precision)) is None:
-            raise InputError(
-                f"precision '{self.precision.value}': the openvino adapter runs fp32 and fp16; int8 takes a quantised "
-                "model. Change 'precision' in the device's file."
-            )
+        allowed = _ARITHMETICS[self.precision]
         if self.arithmetic not in allowed:
             stated = f'with precision = "{self.precision.value}" it is {" or ".join(allowed)}'
             raise InputError(f"inference_precision = {self.inference_precision!r}: {stated}.")
@@ -85,8 +90,9 @@ class OpenVinoSettings:
         Raises:
             InputError: says which it has.
         """
-        if _CAPABILITIES[self.arithmetic] not in capabilities:
-            has = ", ".join(name for name in _CAPABILITIES.values() if name in capabilities)
+        int8 = [_INT8] if self.precision is Precision.INT8 else []
+        if not {_CAPABILITIES[self.arithmetic], *int8}.issubset(capabilities):
+            has = ", ".join(name for name in (*_CAPABILITIES.values(), *int8) if name in capabilities)
             raise InputError(
                 f"precision '{self.precision.value}' ({self.arithmetic}): OpenVINO's {target} here computes in "
                 f"{has or 'none of ours'}. Change 'precision' in the device's file."

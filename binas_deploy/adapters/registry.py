@@ -107,6 +107,17 @@ def make_device(name: str, threads: int, options: Mapping[str, Any], precision: 
     return factory(threads, **options, **stated)
 
 
+def quantiser_of(name: str) -> str:
+    """What quantises networks for devices of the adapter (`TakesQuantised`); '' where they do it themselves.
+
+    So too where the adapter is not known here, as one that only a remote machine has.
+    """
+    try:
+        return str(getattr(_factory(find_adapter(name)), "quantiser", ""))
+    except (InputError, DeviceError):
+        return ""
+
+
 def package_version(adapter: Adapter) -> str:
     """Of the adapter's package by its metadata, 'built in' for our own, '' where it is not installed."""
     top = adapter.package.partition(".")[0]

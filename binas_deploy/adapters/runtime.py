@@ -16,6 +16,8 @@ from typing import Any, Final
 from binas_deploy.adapters import host
 from binas_deploy.adapters.base import DeviceFacts, Precision, Program
 from binas_deploy.errors import DeviceError, InputError, MissingExtraError
+from binas_deploy.model import OnnxModel
+from binas_deploy.quantised import operators_text, silent_on_precision
 
 _KEPT_TEXT: Final = 300
 
@@ -101,6 +103,19 @@ class Runtime:
             raise InputError(
                 f"precision '{asked.value}': this device of the {self.package} adapter runs {opened.value} only. Set "
                 f'precision = "{asked.value}" in the device\'s file, where its hardware has it.'
+            )
+
+    def require_quantised(self, model: OnnxModel, precision: Precision) -> None:
+        """Refuse to run in int8 what does not say how: it would run in fp32.
+
+        Raises:
+            InputError: a network with weights and without QuantizeLinear.
+        """
+        if precision is Precision.INT8 and silent_on_precision(model):
+            raise InputError(
+                f"precision 'int8': the {self.package} adapter runs networks with QuantizeLinear and DequantizeLinear, "
+                f"and this one has none ({operators_text(model)}). 'profile', 'export' and 'deploy' with --precision "
+                "int8 quantise a network before."
             )
 
     def loading(self, program: Program) -> AbstractContextManager[None]:

@@ -15,8 +15,10 @@ from binas_deploy.cli.options import (
     common,
     data_option,
     device_option,
+    max_drop_option,
     no_accuracy_option,
     period_option,
+    precision_option,
     seed_option,
     solver_option,
     space_option,
@@ -31,6 +33,8 @@ from binas_deploy.cli.options import (
 @budget_option("One of latency; repeat it for what is computed.")
 @space_option
 @threads_option
+@precision_option
+@max_drop_option
 @period_option
 @supernet_option
 @accuracy_option
@@ -53,6 +57,8 @@ def command(
     budget_texts: tuple[str, ...],
     space: str,
     threads: int | None,
+    precision: str | None,
+    max_drop: float,
     cadence: str | None,
     supernet: Path | None,
     accuracy: Path | None,
@@ -74,9 +80,11 @@ def command(
     from binas_deploy.space_file import load_space
 
     workspace = session.workspace
-    chosen, spec = load_space(space), load_device_spec(device, workspace).with_cadence(cadence)
+    chosen = load_space(space)
+    spec = load_device_spec(device, workspace).with_cadence(cadence).with_precision(precision)
     asked = [replace(Budget.parse(text), cadence=spec.cadence) for text in budget_texts]
     from binas_deploy.cli.bundle_report import deployment_text
+    from binas_deploy.cli.sensitivity_report import with_sensitivity
     from binas_deploy.steps.deploy import deploy
 
     done = deploy(
@@ -92,10 +100,11 @@ def command(
         output=output,
         shortlist=shortlist,
         solver=solver,
+        max_drop=max_drop,
         measure_accuracy=not no_accuracy,
         seed=seed,
         progress=session.progress,
     )
     session.file(done.bundle / "verification.json")
-    session.show(deployment_text(done))
+    session.show(with_sensitivity(deployment_text(done), done.bundle))
     return done.exit_code

@@ -158,6 +158,19 @@ period_option = click.option(
     help="Call the network once in so long, as a camera does: 33ms  [default: the device's, back to back].",
 )
 threads_option = click.option("--threads", type=click.IntRange(1, 1024), help="Threads  [default: the device's].")
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    help="Numbers that networks compute in  [default: the device's].",
+)
+max_drop_option = click.option(
+    "--max-drop",
+    type=click.FloatRange(0, 100),
+    default=1.0,
+    show_default=True,
+    metavar="POINTS",
+    help="The most accuracy that int8 may cost: the most sensitive blocks stay in fp32 until it is kept.",
+)
 accelerator_option = click.option(
     "--accelerator",
     type=click.Choice(["auto", "cpu", "cuda"]),

@@ -12,6 +12,7 @@ from binas_deploy.cli.options import (
     device_option,
     from_option,
     period_option,
+    precision_option,
     seed_option,
     space_option,
     threads_option,
@@ -22,6 +23,7 @@ from binas_deploy.cli.options import (
 @device_option()
 @space_option
 @threads_option
+@precision_option
 @period_option
 @click.option(
     "--time", "limit", metavar="QUANTITY", help="Measure for at most so long, such as 60s  [default: the device's]."
@@ -49,6 +51,7 @@ def command(
     device: str,
     space: str,
     threads: int | None,
+    precision: str | None,
     cadence: str | None,
     limit: str | None,
     networks: int | None,
@@ -61,7 +64,8 @@ def command(
 
     Every distinct block and some dozens of whole networks, random and searched ones, interleaved in random order. A run
     that was stopped continues when the same command is given again. With --from, tables of other devices, only whole
-    networks are measured, and --networks 10 gets far. With --energy, a table that is there without gets it added.
+    networks are measured, and --networks 10 gets far. With --energy, a table that is there without gets it added. Each
+    precision has a table of its own; with int8, what is measured is quantised before, which takes some minutes.
     """
     from binas_deploy.cli.report import profile_text
     from binas_deploy.devices import load_device_spec
@@ -72,7 +76,8 @@ def command(
 
     workspace = session.workspace
     seconds = parse_quantity(limit).amount / 1e9 if limit else None
-    spec = load_device_spec(device, workspace).with_threads(threads).with_seconds(seconds).with_cadence(cadence)
+    spec = load_device_spec(device, workspace).with_threads(threads).with_precision(precision)
+    spec = spec.with_seconds(seconds).with_cadence(cadence)
     path, table = profile(
         load_space(space),
         spec,

@@ -18,6 +18,7 @@ from binas_deploy.cli.options import (
     confidence_option,
     device_option,
     period_option,
+    precision_option,
     seed_option,
     solver_option,
     space_option,
@@ -55,6 +56,7 @@ Examples:
 @statistic_option
 @confidence_option
 @threads_option
+@precision_option
 @period_option
 @accuracy_option
 @click.option(
@@ -83,6 +85,7 @@ def command(
     statistic: str,
     confidence: float | None,
     threads: int | None,
+    precision: str | None,
     cadence: str | None,
     accuracy: Path | None,
     table_paths: tuple[Path, ...],
@@ -116,7 +119,7 @@ def command(
     require_answerable(parsed)
     if now:
         _require_latency(parsed)
-    asked = _Device(device, threads, cadence)
+    asked = _Device(device, threads, precision, cadence)
     found = _tables(session, chosen, parsed, asked, table_paths)
     tables = [table for _, table in found]
     # What a table was measured for is what is asked, unless it is said.
@@ -135,7 +138,7 @@ def command(
         solver=solver,
         limits=limits,
         seed=seed,
-        setting=None if tables else _setting(session, device),
+        setting=None if tables else _setting(session, asked),
         carried={name: row.found for name, row in carried.items()},
     )
     result = replace(result, notes=notes)
@@ -150,13 +153,15 @@ class _Device:
 
     name: str
     threads: int | None
+    precision: str | None
     cadence: str | None
 
     def spec(self, name: str, workspace: Path) -> DeviceSpec:
         """The file of the device called ``name``, run in this way."""
         from binas_deploy.devices import load_device_spec
 
-        return load_device_spec(name, workspace).with_threads(self.threads).with_cadence(self.cadence)
+        spec = load_device_spec(name, workspace).with_threads(self.threads).with_precision(self.precision)
+        return spec.with_cadence(self.cadence)
 
 
 def _tables(
@@ -235,10 +240,9 @@ def _notes(carried: Mapping[str, CarriedOver], budgets: list[Budget]) -> tuple[s
     return tuple(notes)
 
 
-def _setting(session: Session, device: str) -> Setting:
-    """How the device's file says that networks run on it; nothing is asked of the device."""
-    from binas_deploy.devices import load_device_spec
+def _setting(session: Session, device: _Device) -> Setting:
+    """How networks are said to run on the device; nothing is asked of it."""
     from binas_deploy.resources import Setting
 
-    spec = load_device_spec(device, session.workspace)
+    spec = device.spec(device.name, session.workspace)
     return Setting(spec.batch, spec.precision)

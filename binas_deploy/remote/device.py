@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from binas_deploy.adapters.base import DeviceFacts, Feed, Option, Precision, PrecisionName, Program
+from binas_deploy.adapters.registry import quantiser_of
 from binas_deploy.errors import DeviceError
 from binas_deploy.model import OnnxModel
 from binas_deploy.quality import MachineTimes
@@ -45,7 +46,13 @@ class RemoteDevice:
     ) -> None:
         opening = Open(adapter=adapter, threads=threads, options=dict(options), precision=precision)
         self._label = way.label
+        self._adapter = adapter
         self._link: Link[AgentSession] = Link(lambda: AgentSession(way, opening))
+
+    @property
+    def quantiser(self) -> str:
+        """What the adapter says, here: networks are quantised before they are sent."""
+        return quantiser_of(self._adapter)
 
     def facts(self) -> DeviceFacts:
         """What the device there says of itself.

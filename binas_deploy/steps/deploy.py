@@ -31,6 +31,7 @@ from binas_deploy.steps.export import export
 from binas_deploy.steps.given_table import given_table
 from binas_deploy.steps.join import join
 from binas_deploy.steps.profile import profile
+from binas_deploy.steps.quantise import MAX_DROP
 from binas_deploy.steps.rounds import MOST_ROUNDS, Deployment, Round, tightened
 from binas_deploy.steps.search import search
 from binas_deploy.steps.shortlist import LENGTH, SLOW_LENGTH, Candidate, measured, room_of, weighed
@@ -52,6 +53,7 @@ class _Export:
     output: Path | None
     supernet: Path
     data: str
+    max_drop: float
     measure_accuracy: bool
 
 
@@ -98,6 +100,7 @@ def deploy(
     output: Path | None = None,
     shortlist: int | None = None,
     solver: str = AUTO,
+    max_drop: float = MAX_DROP,
     measure_accuracy: bool = True,
     seed: int = 0,
     progress: Progress = SILENT,
@@ -109,10 +112,12 @@ def deploy(
     from about the budget are measured (``shortlist``; 0: none), the best that fits is exported, and verified in further
     processes. While that does not show it within the latency asked, the next one is taken for as much less as it
     showed, at most `MOST_ROUNDS` times in all, between which the error rate is split. Accuracy is measured once the
-    latency is right. What was verified joins the latency table of the workspace.
+    latency is right. What was verified joins the latency table of the workspace. In int8 the network may lose at most
+    ``max_drop`` points by quantising.
 
     Raises:
         InfeasibleBudgetError: proved: no network is predicted to meet the budgets.
+        TooLossyError: int8 costs more accuracy than ``max_drop``.
         InputError, MismatchError, DocumentError: something given is unknown, damaged or made for something else, or a
             budget is of energy.
         DeviceError, MissingExtraError: the device, its runtime or torch is absent, or failed.
@@ -129,7 +134,7 @@ def deploy(
     path, made, stored = _table(space, asked, workspace, table, seed, progress)
     carried = carry_over(made, asked, seed=seed, progress=progress) if stored else None
     length = (LENGTH if asked.timing.pieces else SLOW_LENGTH) if shortlist is None else shortlist
-    to = _Export(workspace, output, weights, data, measure_accuracy)
+    to = _Export(workspace, output, weights, data, max_drop, measure_accuracy)
     return _loop(_Job(asked, budget, computed, model, path, made, carried, to, length, solver, seed, progress))
 
 
@@ -225,6 +230,7 @@ def _export_and_verify(job: _Job, result: SearchResult) -> tuple[Path, Verificat
         supernet=to.supernet,
         data=to.data,
         device=job.spec,
+        max_drop=to.max_drop,
         seed=job.seed,
         progress=job.progress,
     )

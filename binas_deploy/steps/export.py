@@ -30,6 +30,7 @@ from binas_deploy.bundle.manifest import (
 )
 from binas_deploy.bundle.readme import with_readme
 from binas_deploy.bundle.reproduce import reproduce_words
+from binas_deploy.bundle.sensitivity import SENSITIVITY_NAME
 from binas_deploy.data.base import Dataset
 from binas_deploy.devices import DeviceSpec
 from binas_deploy.documents import timestamp, writing
@@ -45,6 +46,7 @@ from binas_deploy.shipped import supernet_path
 from binas_deploy.steps.estimate import training_data
 from binas_deploy.steps.formats import formats_to_make, known_device, write_formats
 from binas_deploy.steps.model_notes import model_notes
+from binas_deploy.steps.quantise import MAX_DROP, in_precision, require_table_precision
 from binas_deploy.steps.tables import table_of_digest
 from binas_deploy.steps.torch_extra import import_torch
 from binas_deploy.supernet_info import SupernetInfo
@@ -68,6 +70,8 @@ def export(
     data: str = "cifar10",
     formats: Sequence[str] | None = None,
     device: DeviceSpec | None = None,
+    precision: str | None = None,
+    max_drop: float = MAX_DROP,
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Path:
@@ -76,19 +80,24 @@ def export(
     Weights come from the supernet with batch normalisation recalibrated on its training images. ``table`` is the one
     that the result was searched with (default: found in the workspace by its digest). ``output`` defaults to
     ``export/<space>-<device>-<budget>`` of the workspace. ``formats`` are by name (default: that of the device); ONNX
-    is always among them. ``device`` is the one of the result (default: as the workspace or the tool describes it).
+    is always among them. ``device`` is the one of the result (default: as the workspace or the tool describes it). The
+    precision is that of the table; ``precision``, where given, must be the same. In int8 at most ``max_drop`` points of
+    accuracy are lost: see `steps.quantise`.
 
     Raises:
         InputError: the images or the table are missing, ``output`` is a folder of something else, the result was
             searched without a budget of latency, or there is no such format.
-        MismatchError: supernet, images or table are not those of the result, or a format that runs only where it is
-            made is to be made on another machine than the table's.
+        MismatchError: supernet, images or table are not those of the result, the precision is not the table's, or a
+            format that runs only where it is made is to be made on another machine than the table's.
+        TooLossyError: int8 costs more than ``max_drop``, whatever is kept in fp32.
         MissingExtraError, DeviceError: the runtime of a format is absent, or refuses the network.
     """
     import_torch("exporting from a supernet")
     table = _table(result, table, workspace)
+    identity = table.conditions.identity
+    require_table_precision(precision, identity)
     own = _own_device(device, table, workspace, progress)
-    makings = formats_to_make(formats, own, precision=table.conditions.identity["precision"], workspace=workspace)
+    makings = formats_to_make(formats, own, precision=identity["precision"], workspace=workspace)
     folder = supernet_path(result.space, supernet)
     info = SupernetInfo.load(folder)
     info.require_space(result.space)
@@ -100,10 +109,17 @@ def export(
         holdout = _holdout_accuracy(network, dataset)
         advance(1)
         with _replacing(target) as temporary:
-            model = _write_vectors(network, temporary, _model(network, table, info), seed)
-            made = write_formats(makings, model, temporary, conditions=table.conditions)
-            manifest = _manifest(result, table, info, model, temporary, holdout, made)
-            words = reproduce_words(result, table, list(made), data=data, seed=seed)
+            fp32 = _model(network, table, info)
+            made = in_precision(
+                fp32, network.space, network.arch, dataset, identity=identity, max_drop=max_drop, progress=progress
+            )
+            if made.sensitivity:
+                made.sensitivity.save(temporary)
+            _write_vectors(network, temporary, seed)
+            written = write_formats(makings, made.model, temporary, conditions=table.conditions)
+            accuracy = made.accuracy or holdout
+            manifest = _manifest(result, table, info, made.model, temporary, accuracy, written)
+            words = reproduce_words(result, table, list(written), data=data, seed=seed)
             with_readme(temporary, replace(manifest, reproduce=words)).save(temporary)
         advance(1)
     return target
@@ -134,7 +150,8 @@ def _own_device(
     if spec is None:
         progress.note(f"device '{table.device}' is not known here: unless --format says more, only ONNX is written")
         return None
-    return spec.with_threads(int(identity["threads"])).with_cadence(identity["cadence"])
+    asked = spec.with_threads(int(identity["threads"])).with_precision(identity["precision"])
+    return asked.with_cadence(identity["cadence"])
 
 
 def _network(result: SearchResult, info: SupernetInfo, folder: Path, dataset: Dataset) -> Network:
@@ -169,14 +186,13 @@ def _model(network: Network, table: LatencyTable, info: SupernetInfo) -> OnnxMod
     )
 
 
-def _write_vectors(network: Network, folder: Path, model: OnnxModel, seed: int) -> OnnxModel:
-    """Seeded inputs (n, c, r, r) with what torch makes of them (n, classes): to verify ``model`` without torch."""
+def _write_vectors(network: Network, folder: Path, seed: int) -> None:
+    """Seeded inputs (n, c, r, r) with what torch makes of them (n, classes): to verify without torch."""
     import torch
 
     inputs = np.random.default_rng(seed).standard_normal((VECTORS, *network.space.input_shape), dtype=np.float32)
     with torch.inference_mode():
         save_vectors(folder, inputs, network(torch.from_numpy(inputs)).numpy())
-    return model
 
 
 def _manifest(
@@ -188,7 +204,8 @@ def _manifest(
     holdout: Estimate,
     formats: Mapping[str, Format],
 ) -> Manifest:
-    names = [*(name for entry in formats.values() for name in entry.files), VECTORS_NAME]
+    told = [SENSITIVITY_NAME] if (folder / SENSITIVITY_NAME).is_file() else []
+    names = [*(name for entry in formats.values() for name in entry.files), VECTORS_NAME, *told]
     return Manifest(
         name=bundle_name(result),
         created=timestamp(),

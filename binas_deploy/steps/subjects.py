@@ -19,6 +19,7 @@ from binas_deploy.measured_models import network_key, network_model, piece_model
 from binas_deploy.model import INPUT_NAME, OnnxModel
 from binas_deploy.progress import SILENT, Progress
 from binas_deploy.quality import Machine, ThisMachine
+from binas_deploy.quantisers.for_timing import as_compiled
 from binas_deploy.table import LatencyTable
 
 __all__ = [
@@ -58,7 +59,8 @@ def open_subjects(
 ) -> Iterator[list[Subject]]:
     """Each model compiled, as a subject to measure. All stay loaded until the end where memory allows it.
 
-    ``programs``: those of them, by key, that are compiled already, to be loaded as they are.
+    ``programs``: those of them, by key, that are compiled already, to be loaded as they are. In int8 another model that
+    does not say how it is quantised is quantised before, as `for_timing` does it.
 
     Raises:
         DeviceError: the device cannot take one of them.
@@ -68,8 +70,9 @@ def open_subjects(
         keep = stack if _fit_in_memory(models, machine or ThisMachine()) else None
 
         def subject(key: str) -> Subject:
-            program = ready.get(key) or device.compile(models[key], precision=precision, cache=compiled_cache())
-            return Subject(key, _opener(device, program, keep), network_feed(key, models[key]), machine)
+            model = models[key] if key in ready else as_compiled(device, models[key], precision, cache_folder())
+            program = ready.get(key) or device.compile(model, precision=precision, cache=compiled_cache())
+            return Subject(key, _opener(device, program, keep), network_feed(key, model), machine)
 
         # Runtimes optimise a network on one thread: half a second each by OpenVINO, for some hundred of them.
         with ThreadPoolExecutor(usable_cpus()) as pool, progress.task("compiling", len(models)) as advance:

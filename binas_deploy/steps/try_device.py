@@ -17,6 +17,7 @@ from typing import Any, Final
 from binas_deploy.adapters.base import Precision
 from binas_deploy.devices import DeviceSpec, device_conditions, open_device
 from binas_deploy.errors import BinasError
+from binas_deploy.quantisers.for_timing import as_compiled
 from binas_deploy.testing.networks import random_feed, random_network, small_space
 
 LIMIT_S: Final = 300.0
@@ -87,7 +88,9 @@ def _ran(spec: DeviceSpec) -> tuple[str, int]:
     identity = device_conditions(spec, facts).identity
     feed = random_feed(model, 0)
     with tempfile.TemporaryDirectory() as cache:
-        program = device.compile(model, precision=Precision(spec.precision), cache=Path(cache))
+        precision = Precision(spec.precision)
+        given = as_compiled(device, model, precision, Path(cache))
+        program = device.compile(given, precision=precision, cache=Path(cache))
         with device.load(program) as executable:
             latency_ns = int(executable.sample(feed, count=_CALLS).min())
     marked = "recorded or simulated, not run: " if facts.simulated else ""

@@ -89,7 +89,7 @@ def verify(
     inputs, wanted = read_vectors(bundle, manifest)
     shown = Shown.of(manifest.asked, percentile=asking.percentile, confidence=asking.confidence, cadence=asking.cadence)
     spec = (device or load_device_spec(manifest.asked.device, workspace)).with_threads(manifest.asked.threads)
-    spec = spec.with_cadence(shown.cadence)
+    spec = spec.with_cadence(shown.cadence).with_precision(manifest.asked.precision)
     jobs = _jobs(bundle, manifest, spec, shown, asking)
     opened = open_device(spec)
     facts = opened.facts()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,9 @@ from binas_deploy.adapters.base import Device, Precision
 from binas_deploy.adapters.openvino import OpenVinoDevice
 from binas_deploy.adapters.openvino_settings import OpenVinoSettings
 from binas_deploy.errors import DeviceError, InputError
-from binas_deploy.testing.device_suite import DeviceSuite
+from binas_deploy.quantisers.for_timing import as_compiled
+from binas_deploy.testing.device_suite import INT8_TOLERANCE, DeviceSuite
+from binas_deploy.testing.device_suite.candidate import reference, require_near
 from binas_deploy.testing.networks import random_feed, random_network, small_space
 
 openvino = pytest.importorskip("openvino")
@@ -40,6 +43,33 @@ class TestOpenVinoHalf(DeviceSuite):
         return OpenVinoDevice(threads=1, precision="fp16")
 
 
+class QuantisedByOnnxRuntime(OpenVinoDevice):
+    """NNCF takes seconds for each of the exam's networks; what it makes has a test of its own."""
+
+    quantiser = "onnxruntime"
+
+
+@pytest.mark.skipif(find_spec("onnxruntime") is None, reason="ONNX Runtime quantises the exam's networks")
+class TestOpenVinoInt8(DeviceSuite):
+    precision = Precision.INT8
+    tolerance = INT8_TOLERANCE
+    networks = 1  # quantising one of 224 px takes seconds
+
+    def make_device(self) -> Device:
+        return QuantisedByOnnxRuntime(threads=1, precision="int8")
+
+
+def test_what_nncf_makes_runs_as_onnx_says(tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    space, device = small_space(), OpenVinoDevice(1, precision="int8")
+    network = random_network(space, space.largest(), 1)
+    model = as_compiled(device, network, Precision.INT8, tmp_path)
+    with device.load(device.compile(model, precision=Precision.INT8, cache=tmp_path)) as executable:
+        found = executable.run(random_feed(model, 1))["output"]
+    require_near(found, reference(model, 1), INT8_TOLERANCE)
+    assert device.facts().identity["quantiser"] == "nncf"
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -48,7 +78,7 @@ class TestOpenVinoHalf(DeviceSuite):
         ({"hint": "FAST"}, "LATENCY and THROUGHPUT"),
         ({"target": "AUTO"}, r"target = 'AUTO': give CPU, GPU, GPU\.1"),
         ({"target": "HETERO:GPU,CPU"}, "target = 'HETERO"),
-        ({"precision": "int8"}, "int8 takes a quantised model"),
+        ({"precision": "int8", "inference_precision": "i8"}, 'with precision = "int8" it is f32 or f16 or bf16'),
         ({"inference_precision": "bf16"}, 'with precision = "fp32" it is f32'),
         ({"precision": "fp16", "inference_precision": "f32"}, 'with precision = "fp16" it is f16 or bf16'),
     ],
@@ -89,6 +119,13 @@ def test_what_best_stands_for_is_the_identity() -> None:
     if "GPU" not in openvino.Core().available_devices:
         assert best == cpu
     assert cpu["provider_options"] == "hint=LATENCY;precision=f32;streams=1"
+
+
+def test_int8_needs_a_target_that_has_it() -> None:
+    settings = OpenVinoSettings(1, "GPU", precision=Precision.INT8)
+    settings.require_had("GPU", ["FP32", "INT8"])
+    with pytest.raises(InputError, match=r"precision 'int8' \(f32\): OpenVINO's GPU here computes in FP32, FP16\."):
+        settings.require_had("GPU", ["FP32", "FP16"])
 
 
 def test_numbers_that_a_target_does_not_have_are_refused() -> None:

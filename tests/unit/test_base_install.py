@@ -8,7 +8,7 @@ import sys
 
 import binas_deploy
 
-ABSENT = ("torch", "onnxruntime", "openvino", "tvm", "tensorrt")
+ABSENT = ("torch", "onnxruntime", "openvino", "nncf", "tvm", "tensorrt")
 IMPORT_ALL = f"""
 import importlib, sys
 sys.modules.update(dict.fromkeys({ABSENT!r}))  # None: importing it fails as if it were not installed

@@ -211,7 +211,7 @@ def test_an_adapter_that_takes_the_precision_is_given_the_file_s() -> None:
     text = GOOD.replace("simulated", "onnxruntime") + '[options]\nprovider = "{}"\n'
     half = text.replace("threads = 2", 'threads = 2\nprecision = "fp16"')
     open_device(parse_device_spec(half.format("TensorrtExecutionProvider"), Path("d.toml")))
-    with pytest.raises(InputError, match="CPUExecutionProvider runs fp32 only"):
+    with pytest.raises(InputError, match="CPUExecutionProvider runs fp32 and int8 only"):
         open_device(parse_device_spec(half.format("CPUExecutionProvider"), Path("d.toml")))
 
 

@@ -61,7 +61,7 @@ def test_what_the_environment_tells_nvidia_s_libraries_counts(monkeypatch: pytes
     [
         (CUDA, "fp16", "CUDAExecutionProvider runs fp32 only"),
         (RTX, "fp16", "NvTensorRTRTXExecutionProvider runs fp32 only"),
-        (TENSORRT, "int8", "TensorrtExecutionProvider runs fp32 only or fp16"),
+        (TENSORRT, "int8", "TensorrtExecutionProvider runs fp32 and fp16 only"),
     ],
 )
 def test_a_precision_that_a_provider_lacks_is_refused(name: str, precision: str, message: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from binas_deploy.adapters import host
-from binas_deploy.adapters.base import DeviceFacts, Precision, Program
+from binas_deploy.adapters.base import QUANTISER_KEY, DeviceFacts, Precision, Program
 from binas_deploy.adapters.onnxruntime.hardware import hardware_of
 from binas_deploy.adapters.onnxruntime.placement import RECORD, STRICT, require_placed
 from binas_deploy.adapters.onnxruntime.plugin import plugin_device
@@ -38,6 +38,8 @@ class OnnxRuntimeDevice:
     Raises:
         InputError: a setting that makes no sense, or a precision that the provider does not have.
     """
+
+    quantiser: str = "onnxruntime"
 
     def __init__(
         self,
@@ -80,15 +82,17 @@ class OnnxRuntimeDevice:
             options={**options, **self._provider.facts, **hardware.options},
             threads=self._settings.threads,
         )
-        return DeviceFacts(facts.identity, {**facts.context, **hardware.context})
+        quantised = {QUANTISER_KEY: self.quantiser} if self._precision is Precision.INT8 else {}
+        return DeviceFacts({**facts.identity, **quantised}, {**facts.context, **hardware.context})
 
     def compile(self, model: OnnxModel, *, precision: Precision, cache: Path) -> Program:
         """The model as it is: the runtime optimises it while loading.
 
         Raises:
-            InputError: another precision than the device was opened for.
+            InputError: another precision than the device was opened for, or int8 of a network that is not quantised.
         """
         RUNTIME.require_precision(precision, self._precision)
+        RUNTIME.require_quantised(model, precision)
         return Program(model.sha256, model.payload)
 
     @contextmanager

@@ -72,10 +72,11 @@ def make_provider(
         InputError: an option that is no text or number, a precision that the provider does not have, or a choice of
             hardware without a plug-in.
     """
-    if precision != Precision.FP32.value and not (precision == Precision.FP16.value and name in _HALF):
+    has = [Precision.FP32, *([Precision.FP16] if name in _HALF else []), *([Precision.INT8] if name == CPU else [])]
+    if Precision(precision) not in has:
         raise InputError(
-            f"precision '{precision}': ONNX Runtime's {name} runs fp32 only"
-            f"{' or fp16' if name in _HALF else ''}. Change 'precision' in the device's file."
+            f"precision '{precision}': ONNX Runtime's {name} runs {' and '.join(one.value for one in has)} only. "
+            "Change 'precision' in the device's file, or --precision."
         )
     if hardware and not library:
         raise InputError(f"options.hardware = {hardware!r}: only the provider of a plug-in 'library' takes a choice.")

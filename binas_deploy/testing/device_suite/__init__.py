@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from binas_deploy.testing.device_suite.candidate import TOLERANCE, Candidate
+from binas_deploy.testing.device_suite.candidate import INT8_TOLERANCE, TOLERANCE, Candidate
 from binas_deploy.testing.device_suite.cleanup import CleanupExam
 from binas_deploy.testing.device_suite.concurrency import ConcurrencyExam
 from binas_deploy.testing.device_suite.facts import FactsExam
@@ -24,7 +24,7 @@ from binas_deploy.testing.device_suite.timing import TimingExam
 
 PARTS: Final = (FactsExam, NumericsExam, TimingExam, RefusalsExam, ConcurrencyExam, CleanupExam)
 
-__all__ = ["PARTS", "TOLERANCE", "Candidate", "DeviceSuite", *(part.__name__ for part in PARTS)]
+__all__ = ["PARTS", "INT8_TOLERANCE", "TOLERANCE", "Candidate", "DeviceSuite", *(part.__name__ for part in PARTS)]
 
 
 class DeviceSuite(FactsExam, NumericsExam, TimingExam, RefusalsExam, ConcurrencyExam, CleanupExam):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -14,8 +16,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from binas_deploy.adapters.base import Device, Executable, Precision
+from binas_deploy.adapters.base import Device, Executable, Precision, Program
 from binas_deploy.model import OUTPUT_NAME, OnnxModel
+from binas_deploy.quantisers.for_timing import as_compiled
 from binas_deploy.testing.networks import random_feed, random_network, small_space
 
 Floats = NDArray[np.float32]
@@ -23,6 +26,8 @@ TOLERANCE: Final = 1e-4
 """Largest difference from the reference in fp32, as a share of the reference's largest value."""
 HALF_TOLERANCE: Final = 2e-2
 """The same in fp16, whose rounding of 2^-11 adds up over the layers."""
+INT8_TOLERANCE: Final = 1e-1
+"""The same in int8 against the same quantised network: sums that round to the other side move on as whole steps."""
 CYCLES: Final = 200
 
 
@@ -33,7 +38,8 @@ class Candidate:
     evaluator / max absolute reference). ``precisions`` are claimed besides: each must then run, right within its
     ``tolerances``; without one there, its outputs need only be finite. ``networks`` is how many of each shipped space
     are compared, and ``cycles`` how often a program is loaded and let go: lower them, with the reason beside, where
-    compiling or loading takes seconds.
+    compiling or loading takes seconds. In int8 a device that takes quantised networks is given such ones, and the
+    reference evaluates what it is given.
     """
 
     precision: Precision = Precision.FP32
@@ -54,16 +60,26 @@ class Candidate:
     @contextmanager
     def _loaded(self, model: OnnxModel, cache: Path, precision: Precision | None = None) -> Iterator[Executable]:
         device = self.make_device()
-        program = device.compile(model, precision=precision or self.precision, cache=cache)
-        with device.load(program) as executable:
+        with device.load(self._compiled(device, model, cache, precision)) as executable:
             yield executable
+
+    def _compiled(self, device: Device, model: OnnxModel, cache: Path, precision: Precision | None = None) -> Program:
+        asked = precision or self.precision
+        return device.compile(as_compiled(device, model, asked, quantised_folder()), precision=asked, cache=cache)
+
+    def _reference(self, model: OnnxModel, seed: int, precision: Precision | None = None) -> Floats:
+        """Of the network that is compiled: in int8 the quantised one, whose rounding is a part of what it says."""
+        asked = precision or self.precision
+        if asked is not Precision.INT8:
+            return reference(model, seed)
+        return reference(as_compiled(self.make_device(), model, asked, quantised_folder()), seed)
 
     def _compare(self, model: OnnxModel, seed: int, cache: Path) -> None:
         with self._loaded(model, cache) as executable:
             self._require_right(output_of(executable, model, seed), model, seed)
 
     def _require_right(self, found: Floats, model: OnnxModel, seed: int) -> None:
-        require_near(found, reference(model, seed), self.tolerance)
+        require_near(found, self._reference(model, seed), self.tolerance)
 
     def _refusal(self, model: OnnxModel, cache: Path) -> Exception | None:
         """What compiling, loading or running raises; None where the outputs are right."""
@@ -111,6 +127,14 @@ def reference(model: OnnxModel, seed: int) -> Floats:
     evaluator = ReferenceEvaluator(onnx.load_model_from_string(model.payload))
     (expected,) = evaluator.run(None, dict(random_feed(model, seed)))
     return np.asarray(expected)
+
+
+@lru_cache(maxsize=1)
+def quantised_folder() -> Path:
+    """Where networks that were quantised for one test are kept for the others, until this process ends."""
+    folder = tempfile.TemporaryDirectory(prefix="binas-deploy-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 @lru_cache(maxsize=8)

@@ -35,7 +35,7 @@ class CleanupExam(Candidate):
         has grown by as much again, and again.
         """
         device, model = self.make_device(), _heavy_model()
-        program = device.compile(model, precision=self.precision, cache=tmp_path)
+        program = self._compiled(device, model, tmp_path)
         allowed_bytes = NOISE_BYTES + self.cycles * len(model.payload) // 2
         _cycle(device, program, model, WARM_UP)
         for _ in range(STRETCHES):
@@ -49,7 +49,7 @@ class CleanupExam(Candidate):
     def test_an_error_inside_leaves_the_device_usable(self, tmp_path: Path) -> None:
         """An exception of the caller's comes out as it went in, and the next program loads."""
         device, model = self.make_device(), small_network()
-        program = device.compile(model, precision=self.precision, cache=tmp_path)
+        program = self._compiled(device, model, tmp_path)
         thrown = KeyError("of the caller")
 
         def interrupted() -> None:

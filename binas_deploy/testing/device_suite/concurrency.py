@@ -31,7 +31,7 @@ class ConcurrencyExam(Candidate):
         models = [small_network(seed) for seed in (1, 2)] * (THREADS // 2)
 
         def whole(model: OnnxModel) -> Floats:
-            program = device.compile(model, precision=self.precision, cache=tmp_path)
+            program = self._compiled(device, model, tmp_path)
             with device.load(program) as executable:
                 return np.array(output_of(executable, model, 1))
 
@@ -63,7 +63,7 @@ class ConcurrencyExam(Candidate):
         return [(model, stack.enter_context(self._load(device, model, cache))) for model in models]
 
     def _load(self, device: Device, model: OnnxModel, cache: Path) -> AbstractContextManager[Executable]:
-        return device.load(device.compile(model, precision=self.precision, cache=cache))
+        return device.load(self._compiled(device, model, cache))
 
 
 def _at_once(call: Callable[[_Item], _Found], items: Sequence[_Item]) -> list[_Found]:

@@ -39,7 +39,7 @@ class FactsExam(Candidate):
         """Two devices made alike are the same device, also after one has worked: a table holds for either."""
         device, model = self.make_device(), small_network()
         before = dict(device.facts().identity)
-        with device.load(device.compile(model, precision=self.precision, cache=tmp_path)) as executable:
+        with device.load(self._compiled(device, model, tmp_path)) as executable:
             output_of(executable, model, 1)
         for found in (dict(device.facts().identity), dict(self.make_device().facts().identity)):
             require(found == before, f"the identity changed from {before} to {found}")

@@ -16,7 +16,6 @@ from binas_deploy.testing.device_suite.candidate import (
     Floats,
     output_of,
     raised_by,
-    reference,
     require,
     require_near,
     small_network,
@@ -92,9 +91,8 @@ class NumericsExam(Candidate):
     def test_other_precisions_work_or_are_refused(self, tmp_path: Path) -> None:
         """A claimed precision works; one that the device does not have is refused, never run as another."""
         outputs = self._outputs_by_precision(tmp_path)
-        expected = reference(small_network(), 1)
         for precision, found in outputs.items():
-            require_near(found, expected, self._tolerance_of(precision))
+            require_near(found, self._reference(small_network(), 1, precision), self._tolerance_of(precision))
             same = [
                 other.value for other in outputs if other is not precision and np.array_equal(found, outputs[other])
             ]

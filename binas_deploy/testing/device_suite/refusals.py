@@ -40,7 +40,7 @@ class RefusalsExam(Candidate):
         if type(self).lose is Candidate.lose:
             raise SkipTest("this suite gives no 'lose': its device cannot be lost")
         device, model = self.make_device(), small_network()
-        program = device.compile(model, precision=self.precision, cache=tmp_path)
+        program = self._compiled(device, model, tmp_path)
         for found in (*self._calls_of_the_lost(device, program, model), raised_by(lambda: _load(device, program))):
             require(isinstance(found, DeviceError), f"a lost device must give a DeviceError, found {found!r}")
             _require_readable(found)
