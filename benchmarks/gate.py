@@ -1,6 +1,6 @@
 """How good the gate of ``binas-deploy check`` is on this machine: false alarms, and power against slowdowns.
 
-Three kinds of measuring, each in parts of a few minutes that go on where the last one stopped, and a report of them all:
+Two kinds of measuring, each in parts of a few minutes that go on where the last one stopped, and a report of both:
 
     python benchmarks/gate.py pairs --seconds 240     # pairs of fresh processes, as a check takes them
     python benchmarks/gate.py live --seconds 240      # whole checks of the reference bundle against itself
@@ -251,7 +251,12 @@ def _text(content: Mapping[str, Any]) -> str:
 def _row(slowdown: str, what: str, row: Mapping[str, Any]) -> tuple[object, ...]:
     slower, faster = row["called_slower"], row["called_faster"]
     between = f"{slower['low']:.2f} to {slower['high']:.2f}"
-    shown = (f"{slower['percent']:.2f} %", between, f"{faster['percent']:.2f} %", f"{row['inconclusive']['percent']:.2f} %")
+    shown = (
+        f"{slower['percent']:.2f} %",
+        between,
+        f"{faster['percent']:.2f} %",
+        f"{row['inconclusive']['percent']:.2f} %",
+    )
     return (slowdown, what, row["runs"], *shown)
 
 

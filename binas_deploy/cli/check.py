@@ -31,7 +31,8 @@ def _share(_: click.Context, __: click.Parameter, value: str) -> float:
     "--against",
     metavar="BUNDLE|FOLDER|REV",
     help="The base: a bundle, a folder of bundles of the same names, or a git revision  [default: the merge-base with "
-    "origin/HEAD, origin/main, main or master; with --base-python the bundles themselves].",
+    "origin/HEAD, origin/main, main or master, on main itself the last commit; with --base-python the bundles "
+    "themselves].",
 )
 @click.option(
     "--base-python",

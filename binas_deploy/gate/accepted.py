@@ -20,10 +20,11 @@ from binas_deploy.table.names import TIME_PATTERN
 ACCEPTED_KIND: Final = "accepted"
 ACCEPTED_VERSION: Final = 1
 ACCEPTED_NAME: Final = "accepted.json"
+LONGEST_REASON: Final = 1000
 
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Percent = Annotated[float, Field(ge=-100, allow_inf_nan=False)]
-_Text = Annotated[str, Field(min_length=1, max_length=1000)]
+_Text = Annotated[str, Field(min_length=1, max_length=LONGEST_REASON)]
 
 
 class AcceptedDocument(BaseModel):

@@ -68,7 +68,9 @@ class Stored:
         """One round alone, so at the level of two."""
         if self.simulated or self.detectable > 100 * MUST_SEE * self.rule.threshold:
             return Change.INCONCLUSIVE
-        beyond = abs(self.percent) > max(100 * self.rule.threshold, self._sure * self.half_width / _NORMAL.inv_cdf(0.975))
+        beyond = abs(self.percent) > max(
+            100 * self.rule.threshold, self._sure * self.half_width / _NORMAL.inv_cdf(0.975)
+        )
         if not beyond:
             return Change.NONE
         return Change.SLOWER if self.percent > 0 else Change.FASTER

@@ -170,10 +170,11 @@ def _of_pairs(bundle: BundleCheck, timing: Comparison) -> list[str]:
 
 def _of_stored(timing: Stored) -> list[str]:
     machine = timing.machine
-    found = [
-        f"against a latency {timing.base.what}, not run here: only relative to {machine.anchors} networks measured "
-        + f"then and now, by which this machine takes {machine.scale:.3f} times as long"
-    ]
+    how = (
+        f"against a latency {timing.base.what}, not run here: only relative to {machine.anchors} networks measured then "
+        f"and now, by which this machine takes {machine.scale:.3f} times as long"
+    )
+    found = [how]
     if timing.change is Change.INCONCLUSIVE:
         found.append(
             f"the machines agree too little: only a change of {timing.detectable:.1f} % or more would be seen. Run the "

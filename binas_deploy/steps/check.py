@@ -16,7 +16,7 @@ from binas_deploy.bundle.manifest import VERIFICATION_NAME, Manifest
 from binas_deploy.devices import DeviceSpec
 from binas_deploy.documents import timestamp
 from binas_deploy.errors import DocumentError, InputError
-from binas_deploy.gate.accepted import Accepted
+from binas_deploy.gate.accepted import LONGEST_REASON, Accepted
 from binas_deploy.gate.comparison import Comparison, log_ratios
 from binas_deploy.gate.judgement import Change, Rule, needs_confirmation
 from binas_deploy.gate.report import BundleCheck, CheckReport, NotTimed, Numerics, Outcome
@@ -104,6 +104,7 @@ def check(
         EnvironmentFault: another environment lacks something, or the disk refuses.
     """
     began = time.monotonic()
+    _require_reason(accept)
     heads = head_bundles(head, workspace)
     base = find_base(heads, against=against, base_python=base_python, every=head is None)
     asked = _Asked(threshold, pairs, force, relative, device, workspace, np.random.default_rng(seed), progress)
@@ -113,6 +114,8 @@ def check(
         found = [one if isinstance(one, BundleCheck) else _compared(one, base, rule, asked) for one in prepared]
     if accept is not None:
         found = [_accepting(one, folder, accept) for one, folder in zip(found, heads, strict=True)]
+        if not any(one.outcome is Outcome.ACCEPTED for one in found):
+            progress.note("--accept: nothing regressed, so there is nothing to accept and nothing was recorded.")
     return CheckReport(
         created=timestamp(),
         against=base.text,
@@ -124,6 +127,11 @@ def check(
         bundles=tuple(found),
         removed=base.removed,
     )
+
+
+def _require_reason(accept: str | None) -> None:
+    if accept is not None and not 0 < len(accept.strip()) <= LONGEST_REASON:
+        raise InputError(f"--accept: give a reason for others to read, of at most {LONGEST_REASON} characters.")
 
 
 def _rule(asked: _Asked, comparisons: int) -> Rule:

@@ -38,7 +38,12 @@ class Runner:
         done = subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],  # as the runner calls it
             cwd=self.clone / self.filled(step.get("working-directory", ".")),
-            env={**os.environ, "PYTHONPATH": str(ROOT), **{key: str(path) for key, path in made.items()}, **environment},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                **{key: str(path) for key, path in made.items()},
+                **environment,
+            },
             capture_output=True,
             text=True,
             check=False,
@@ -116,6 +121,11 @@ def test_scripts_hold_no_expression_and_are_whole() -> None:
     for step in STEPS.values():
         assert "${{" not in step["run"]
         subprocess.run(["bash", "-n", "-c", step["run"]], check=True)
-    used = {name for step in STEPS.values() for text in step["env"].values() for name in re.findall(r"inputs\.([\w-]+)", text)}
+    used = {
+        name
+        for step in STEPS.values()
+        for text in step["env"].values()
+        for name in re.findall(r"inputs\.([\w-]+)", text)
+    }
     assert used | {"working-directory"} == set(ACTION["inputs"])
     assert "secret" not in str(ACTION["runs"])

@@ -6,15 +6,17 @@ depends on how fast anything is.
 
 from __future__ import annotations
 
+import importlib
+import itertools
 import json
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -53,6 +55,7 @@ samples_per_visit = 4
 min_rounds = 6
 max_rounds = 6
 """
+check = importlib.import_module("binas_deploy.steps.check")
 Made = tuple[SearchResult, LatencyTable]
 
 
@@ -126,7 +129,8 @@ def test_a_slower_runtime_is_called_located_and_accepted(
 ) -> None:
     here = sys.executable
     head = slowed_python(tmp_path / "slow", again=2, version="9.99.0")
-    monkeypatch.setattr(check_process.sys, "executable", str(head))  # what runs the head
+    monkeypatch.setattr(sys, "executable", str(head))  # what runs the head
+    measure_once(monkeypatch)
     outputs = [word for name in ("junit", "markdown", "output") for word in (f"--{name}", str(tmp_path / name))]
     result = run(workspace, "--base-python", here, *outputs)
     assert result.exit_code == 1, result.stdout + result.stderr
@@ -148,6 +152,25 @@ def test_a_slower_runtime_is_called_located_and_accepted(
     honoured = run(workspace, "--base-python", here)
     assert honoured.exit_code == 0, honoured.stdout
     assert "a newer runtime is needed" in honoured.stdout
+
+
+def measure_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later checks of a test get the rounds and the place that the first one measured."""
+    for name in ("take_round", "localise"):
+        kept: dict[int, Any] = {}
+        monkeypatch.setattr(check, name, once(getattr(check, name), kept, 2 if name == "take_round" else 1))
+
+
+def once(function: Callable[..., Any], kept: dict[int, Any], calls: int) -> Callable[..., Any]:
+    turns = itertools.count()
+
+    def call(*given: Any) -> Any:
+        index = next(turns) % calls
+        if index not in kept:
+            kept[index] = function(*given)
+        return kept[index]
+
+    return call
 
 
 def test_an_improvement_is_told_and_passes(workspace: Path, tmp_path: Path) -> None:
@@ -204,8 +227,6 @@ def test_what_cannot_be_compared_is_refused(workspace: Path, made: Made) -> None
     write_bundle(before, *made, seed=1)
     (before / MODEL_NAME).write_bytes(b"damaged")
     assert_refused(run(workspace, "--against", before), "the base cannot be run here")
-    two_threads = replace(Manifest.load(workspace / "export" / "net"))
-    assert two_threads.asked.threads == 1
     assert_refused(run(workspace, "--against", "no-such-thing"), "neither a folder nor a git revision")
     assert_refused(run(workspace, workspace / "devices"), "is no bundle")
     assert_refused(run(workspace, "--base-python", workspace / "nowhere"), "is no Python")
@@ -230,13 +251,14 @@ def test_a_stored_latency_is_compared_by_anchors_only_when_asked(workspace: Path
 
 
 def test_simulated_latencies_never_pass(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = 'from binas_deploy.adapters.registry import ADAPTERS, Adapter\nADAPTERS["onnxruntime"] = ADAPTERS["fake"] = '
+    known = (
+        'from binas_deploy.adapters.registry import ADAPTERS, Adapter\nADAPTERS["onnxruntime"] = ADAPTERS["fake"] = '
+    )
     fake = f'{known}Adapter("binas_deploy.testing.fake_device:FakeDevice", "binas_deploy")\nsys.exit('
     monkeypatch.setattr(check_process, "_BOOT", check_process._BOOT.replace("sys.exit(", fake))
-    for only in ([], ["--report-only"]):
-        result = run(workspace, "--against", copy_of(workspace) if not only else workspace / "before", "--force", *only)
-        assert result.exit_code == 4, result.stdout + result.stderr
-        assert "no clock measured it" in result.stdout
+    result = run(workspace, "--against", copy_of(workspace), "--force", "--report-only")
+    assert result.exit_code == 4, result.stdout + result.stderr
+    assert "no clock measured it" in result.stdout
 
 
 @pytest.fixture

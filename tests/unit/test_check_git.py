@@ -67,13 +67,13 @@ def hostile(repository: Path, mode: str, path: str, content: bytes = b"x") -> Re
     """A tree whose only bundle has one more entry: git itself would not add such a thing, but reads it."""
     blob = git(repository, "hash-object", "-w", "--stdin", stdin=content)
     manifest = git(repository, "rev-parse", "HEAD:export/net/manifest.json")
-    tree = git(repository, "mktree", "-z", stdin=f"{mode} blob {blob}\t{path}\0".encode("utf-8", "surrogateescape"))
-    inner = f"100644 blob {manifest}\tmanifest.json\0040000 tree {tree}\tsub\0"
+    tree = git(repository, "mktree", "-z", stdin=f"{mode} blob {blob}\t{path}\x00".encode("utf-8", "surrogateescape"))
+    inner = f"100644 blob {manifest}\tmanifest.json\x0040000 tree {tree}\tsub\x00"
     if "/" not in path and mode != "100644":
-        inner = f"100644 blob {manifest}\tmanifest.json\0{mode} blob {blob}\t{path}\0"
+        inner = f"100644 blob {manifest}\tmanifest.json\x00{mode} blob {blob}\t{path}\x00"
     net = git(repository, "mktree", "-z", stdin=inner.encode())
-    export = git(repository, "mktree", "-z", stdin=f"040000 tree {net}\tnet\0".encode())
-    root = git(repository, "mktree", "-z", stdin=f"040000 tree {export}\texport\0".encode())
+    export = git(repository, "mktree", "-z", stdin=f"040000 tree {net}\tnet\x00".encode())
+    root = git(repository, "mktree", "-z", stdin=f"040000 tree {export}\texport\x00".encode())
     return Revision(root, "hostile")
 
 
@@ -93,9 +93,7 @@ def test_what_is_no_plain_file_is_refused(repository: Path, tmp_path: Path, mode
     assert not (tmp_path / "out").exists()
 
 
-def test_too_much_and_pointers_are_refused(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_much_and_pointers_are_refused(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     export = repository / "export"
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"
     entries = committed(export, hostile(repository, "100644", "model.onnx", pointer))["net"]

@@ -35,15 +35,23 @@ def script(folder: Path, text: str) -> Interpreter:
 @pytest.mark.parametrize(
     ("text", "kind", "message"),
     [
-        ("echo \"ModuleNotFoundError: No module named 'numpy'\" >&2; exit 1", EnvironmentFault, "No module named 'numpy'"),
+        (
+            "echo \"ModuleNotFoundError: No module named 'numpy'\" >&2; exit 1",
+            EnvironmentFault,
+            "No module named 'numpy'",
+        ),
         ("exit 3", DeviceError, "ended with status 3: it said nothing"),
         ("kill -9 $$", DeviceError, "was ended by signal 9"),
         ("read line; echo hello; cat", DeviceError, "said nothing|signal|status"),
         ("read line; echo '[]'", DeviceError, "status 0"),
         ("read line; echo '{}'; cat", DeviceError, "answered"),
         (f"read line; echo '{LOADED.replace('network', 'other')}'; cat", DeviceError, "other subjects"),
-        ("read line; echo '{\"error\": \"no such device\", \"exit_code\": 3}'", DeviceError, "no such device .in a process"),
-        ("read line; echo '{\"error\": \"unknown adapter\", \"exit_code\": 2}'", InputError, "unknown adapter"),
+        (
+            'read line; echo \'{"error": "no such device", "exit_code": 3}\'',
+            DeviceError,
+            "no such device .in a process",
+        ),
+        ('read line; echo \'{"error": "unknown adapter", "exit_code": 2}\'', InputError, "unknown adapter"),
     ],
 )
 def test_what_goes_wrong_there_is_told(tmp_path: Path, text: str, kind: type[Exception], message: str) -> None:
@@ -59,7 +67,7 @@ def test_one_that_talks_for_ever_or_never_is_ended(tmp_path: Path, monkeypatch: 
     ):
         _ = running.loaded
     with (
-        pytest.raises(DeviceError, match="took longer than 0.3 s"),
+        pytest.raises(DeviceError, match=r"took longer than 0\.3 s"),
         started(script(tmp_path, "sleep 60"), work(tmp_path / "x", 0.3)) as running,
     ):
         _ = running.loaded

@@ -1,4 +1,4 @@
-"""The gate's arithmetic: exact tests against their definitions, error rates by simulation, documents that are sealed."""
+"""The gate's arithmetic: exact tests against their definitions, error rates by simulation, sealed documents."""
 
 from __future__ import annotations
 
@@ -169,8 +169,8 @@ CAUSE = Cause(
 
 
 def bundle(effect: float = 0.0, **changes: Any) -> BundleCheck:
-    given: dict[str, Any] = {"timing": comparison(effect)} | changes
-    return BundleCheck(**{"name": "net", "manifest_digest": "ef" * 32, "fault": "", "numerics": NUMERICS} | given)
+    made: dict[str, Any] = {"name": "net", "manifest_digest": "ef" * 32, "fault": "", "numerics": NUMERICS}
+    return BundleCheck(**made | {"timing": comparison(effect)} | changes)
 
 
 def report(*bundles: BundleCheck, **changes: Any) -> CheckReport:
@@ -223,7 +223,9 @@ UNCHECKED = Numerics(8, None, 1e-4, holds=True, unchecked="the device only times
         ([], Outcome.NOT_COMPARED, 3, 3),
     ],
 )
-def test_outcomes_and_exit_codes(bundles: list[BundleCheck], outcome: Outcome, code: int, code_report_only: int) -> None:
+def test_outcomes_and_exit_codes(
+    bundles: list[BundleCheck], outcome: Outcome, code: int, code_report_only: int
+) -> None:
     made = report(*bundles)
     assert (made.outcome, made.exit_code) == (outcome, code)
     assert replace(made, report_only=True).exit_code == code_report_only
@@ -255,15 +257,17 @@ def test_the_cause_names_the_piece_or_the_stage_or_says_that_it_is_spread() -> N
 
 
 def stored(head_ns: float, anchors: int = 12, noise: float = 0.004) -> Stored:
-    rows = tuple(AnchorMedians("random", 1e5 * (i + 1), 1.3e5 * (i + 1) * (1 + 0.004 * (-1) ** i)) for i in range(anchors))
+    rows = tuple(
+        AnchorMedians("random", 1e5 * (i + 1), 1.3e5 * (i + 1) * (1 + 0.004 * (-1) ** i)) for i in range(anchors)
+    )
     return Stored(side("stored"), side("head"), RULE, 400_000.0, head_ns, rows, noise, 12.0)
 
 
 def test_a_stored_latency_is_carried_over_by_anchors() -> None:
-    same, slower = stored(520_000), stored(572_000)
+    same, slower = stored(520_000.0), stored(572_000.0)
     assert same.percent == pytest.approx(0, abs=0.5)
-    assert (same.change, slower.change, stored(470_000).change) == (Change.NONE, Change.SLOWER, Change.FASTER)
-    assert stored(572_000, noise=0.05).change is Change.INCONCLUSIVE
+    assert (same.change, slower.change, stored(470_000.0).change) == (Change.NONE, Change.SLOWER, Change.FASTER)
+    assert stored(572_000.0, noise=0.05).change is Change.INCONCLUSIVE
     assert "only relative to 12 networks" in check_markdown(report(bundle(timing=same)))
 
 
@@ -273,7 +277,7 @@ FULL = report(
     bundle(name="other"),
     bundle(name="same", timing=UNCHANGED),
     bundle(name="added", timing=NEW),
-    bundle(name="far", timing=stored(520_000)),
+    bundle(name="far", timing=stored(520_000.0)),
     bundle(name="bad", fault="damaged", numerics=None, timing=NotTimed("unsound", "nothing was timed")),
 )
 
@@ -291,7 +295,8 @@ def test_figures_that_do_not_follow_are_refused(tmp_path: Path) -> None:
     FULL.save(path)
     assert CheckReport.load(path) == FULL
     document = FULL.to_document()
-    for change in ({"exit_code": 0}, {"bundles": []}, {"outcome": "unchanged"}):
+    changes: list[dict[str, Any]] = [{"exit_code": 0}, {"bundles": []}, {"outcome": "unchanged"}]
+    for change in changes:
         forged = {**document, **change}
         documents.write_document(path, forged | {"digest": documents.digest(forged)})
         with pytest.raises(DocumentError, match="do not follow"):
