@@ -26,7 +26,7 @@ COMMANDS: Final = {
     "search": "Find the best network within a budget, exactly.",
     "export": "Write a searched network as a bundle: ONNX, manifest, test vectors.",
     "verify": "Run a bundle on its device and judge parity, accuracy and latency.",
-    "check": "Check bundles against an earlier state, runtime or git revision: files, outputs, latency.",
+    "check": "Check bundles against an earlier state: files, outputs, and whether they became slower.",
     "agent": "Serve this machine's devices over stdin and stdout; what ssh starts on a remote device.",
 }
 

@@ -1,4 +1,4 @@
-"""The document of a check: its fields as they stand in the file, and the way to the parts of a report and back.
+"""The document of a check: its fields as they stand in the file, and the way to the parts of a report.
 
 Format history of ``binas-deploy/check``:
 
@@ -8,7 +8,7 @@ Format history of ``binas-deploy/check``:
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,7 +18,7 @@ from binas_deploy.conditions import Conditions, ConditionsDocument
 from binas_deploy.gate.accepted import AcceptedDocument
 from binas_deploy.gate.cause import Cause, Part
 from binas_deploy.gate.comparison import Comparison, Pair, Side
-from binas_deploy.gate.judgement import Effect, Rule
+from binas_deploy.gate.judgement import Rule
 from binas_deploy.gate.report import BundleCheck, CheckReport, NotTimed, Numerics, Outcome, Timing
 from binas_deploy.gate.stored import Stored
 from binas_deploy.table.names import NAME_PATTERN, TIME_PATTERN
@@ -210,103 +210,3 @@ class CheckDocument(_Strict):
             bundles=tuple(row.bundle() for row in self.bundles),
             removed=tuple(self.removed),
         )
-
-
-def report_json(report: CheckReport) -> dict[str, Any]:
-    """The content of the document, with what is derived."""
-    return {
-        "created": report.created,
-        "against": report.against,
-        "outcome": report.outcome.value,
-        "exit_code": report.exit_code,
-        "threshold": report.threshold,
-        "pairs": report.pairs,
-        "report_only": report.report_only,
-        "seed": report.seed,
-        "seconds": report.seconds,
-        "removed": list(report.removed),
-        "bundles": [_bundle_json(bundle) for bundle in report.bundles],
-    }
-
-
-def _bundle_json(bundle: BundleCheck) -> dict[str, Any]:
-    return {
-        "name": bundle.name,
-        "manifest_digest": bundle.manifest_digest,
-        "outcome": bundle.outcome.value,
-        "fault": bundle.fault,
-        "numerics": bundle.numerics and dict(vars(bundle.numerics)),
-        "latency": _timing_json(bundle.timing),
-        "cause": bundle.cause and _cause_json(bundle.cause),
-        "accepted": bundle.accepted and bundle.accepted.to_json(),
-    }
-
-
-def _timing_json(timing: Timing) -> dict[str, Any]:
-    if isinstance(timing, NotTimed):
-        return dict(vars(timing))
-    shared = {
-        "base_ns": timing.base_ns,
-        "head_ns": timing.head_ns,
-        "rule": dict(vars(timing.rule)),
-        "base": _side_json(timing.base),
-        "head": _side_json(timing.head),
-        "seconds": timing.seconds,
-    }
-    if isinstance(timing, Stored):
-        return {**_stored_json(timing), **shared}
-    judged, effect = timing.judgement, timing.judgement.effect
-    return {
-        "kind": "pairs",
-        "change": timing.change.value,
-        "suspected": judged.suspected.value,
-        "effect": _effect_json(effect),
-        **shared,
-        "rounds": [
-            [{"base_ns": list(pair.base_ns), "head_ns": list(pair.head_ns)} for pair in pairs]
-            for pairs in timing.rounds
-        ],
-    }
-
-
-def _effect_json(effect: Effect) -> dict[str, Any]:
-    return dict(vars(effect))
-
-
-def _stored_json(timing: Stored) -> dict[str, Any]:
-    return {
-        "kind": "relative to anchors",
-        "change": timing.change.value,
-        "percent": timing.percent,
-        "half_width": timing.half_width,
-        "detectable": timing.detectable,
-        "base_then_ns": timing.base_then_ns,
-        "anchors": [dict(vars(anchor)) for anchor in timing.anchors],
-        "noise": timing.noise,
-    }
-
-
-def _side_json(side: Side) -> dict[str, Any]:
-    return {
-        "what": side.what,
-        "manifest_digest": side.manifest_digest,
-        "program": side.program,
-        "python": side.python,
-        "simulated": side.simulated,
-        "conditions": side.conditions.to_json(),
-    }
-
-
-def _cause_json(cause: Cause) -> dict[str, Any]:
-    parts = [
-        {
-            "stage": part.stage,
-            "what": part.what,
-            "percent": part.percent,
-            "lost_ns": part.lost_ns,
-            "base_ns": list(part.base_ns),
-            "head_ns": list(part.head_ns),
-        }
-        for part in cause.parts
-    ]
-    return {"text": cause.text, "since": cause.since, "untold": cause.untold, "parts": parts}

@@ -205,7 +205,7 @@ class CheckReport:
 
     def to_document(self) -> dict[str, Any]:
         """The sealed document."""
-        from binas_deploy.gate.document import report_json
+        from binas_deploy.gate.document_json import report_json
 
         return seal(CHECK_KIND, CHECK_VERSION, report_json(self))
 

@@ -171,8 +171,8 @@ def _of_pairs(bundle: BundleCheck, timing: Comparison) -> list[str]:
 def _of_stored(timing: Stored) -> list[str]:
     machine = timing.machine
     how = (
-        f"against a latency {timing.base.what}, not run here: only relative to {machine.anchors} networks measured then "
-        f"and now, by which this machine takes {machine.scale:.3f} times as long"
+        f"against a latency {timing.base.what}, not run here: only relative to {machine.anchors} networks measured "
+        f"then and now, by which this machine takes {machine.scale:.3f} times as long"
     )
     found = [how]
     if timing.change is Change.INCONCLUSIVE:

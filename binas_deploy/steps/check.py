@@ -21,10 +21,10 @@ from binas_deploy.gate.comparison import Comparison, log_ratios
 from binas_deploy.gate.judgement import Change, Rule, needs_confirmation
 from binas_deploy.gate.report import BundleCheck, CheckReport, NotTimed, Numerics, Outcome
 from binas_deploy.progress import SILENT, Progress
+from binas_deploy.steps.check_interpreter import Interpreter
 from binas_deploy.steps.check_localise import Network, localise
 from binas_deploy.steps.check_numerics import files_fault, numerics_fault, numerics_of
 from binas_deploy.steps.check_pairs import Arm, Taken, side_of, take_round
-from binas_deploy.steps.check_process import Interpreter
 from binas_deploy.steps.check_relative import compare_stored
 from binas_deploy.steps.check_sides import (
     Base,

@@ -23,7 +23,8 @@ from binas_deploy.gate.comparison import low_ns
 from binas_deploy.measure import Timing
 from binas_deploy.measured_models import piece_model
 from binas_deploy.progress import Progress
-from binas_deploy.steps.check_process import Interpreter, Payload, Running, Work, started
+from binas_deploy.steps.check_interpreter import Interpreter
+from binas_deploy.steps.check_process import Payload, Running, Work, started
 from binas_deploy.table import is_skip
 
 PAIRS: Final = 6

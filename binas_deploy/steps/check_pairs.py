@@ -22,7 +22,8 @@ from binas_deploy.gate.comparison import Pair, Side, low_ns
 from binas_deploy.measure import Timing
 from binas_deploy.progress import Advance
 from binas_deploy.steady import Samples
-from binas_deploy.steps.check_process import Interpreter, Loaded, Payload, Running, Work, started
+from binas_deploy.steps.check_interpreter import Interpreter
+from binas_deploy.steps.check_process import Loaded, Payload, Running, Work, started
 
 NETWORK: Final = "network"
 TURNS: Final = 20

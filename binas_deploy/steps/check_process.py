@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Set
@@ -29,6 +28,7 @@ from binas_deploy.documents import os_reason, shown
 from binas_deploy.errors import EXIT_USAGE, BinasError, DeviceError, EnvironmentFault, InputError
 from binas_deploy.measure import Timing
 from binas_deploy.steady import Samples
+from binas_deploy.steps.check_interpreter import Interpreter
 
 MOST_ANSWER: Final = 8 * 2**20
 """Bytes that are read of an answer: a process that says more is ended."""
@@ -41,7 +41,6 @@ sys.modules["binas_deploy"] = package = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(package)
 sys.exit(importlib.import_module("binas_deploy.steps.check_probe").main())
 """
-_OF_THIS_ENVIRONMENT: Final = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 _NEEDS: Final = (
     "It takes Python 3.10 or later with the packages that binas-deploy needs and the device's runtime; "
     "'pip install binas-deploy' there, with the device's extra, brings them."
@@ -68,38 +67,6 @@ class Loaded(_Strict):
 
 class _Turn(_Strict):
     samples: dict[str, Annotated[list[_Ns], Field(min_length=1)]]
-
-
-@dataclass(frozen=True)
-class Interpreter:
-    """A Python; ``other``: not this one, so nothing of this one's environment is for it."""
-
-    python: str
-    other: bool = False
-
-    @classmethod
-    def at(cls, path: Path | None) -> Interpreter:
-        """The one at ``path``, an executable or the folder of a virtual environment; None is this one.
-
-        Raises:
-            InputError: there is none.
-        """
-        if path is None:
-            return cls(sys.executable)
-        places = (path, path / "bin" / "python", path / "Scripts" / "python.exe")
-        found = next((place for place in places if place.is_file() and os.access(place, os.X_OK)), None)
-        if found is None:
-            raise InputError(
-                f"{path} is no Python: give an interpreter, such as .venv-new/bin/python, or the folder of its "
-                "virtual environment."
-            )
-        # Not resolved: a virtual environment is where its link to the interpreter is.
-        return cls(str(found.absolute()), other=True)
-
-    def environment(self) -> dict[str, str]:
-        """The variables that its processes get."""
-        dropped = _OF_THIS_ENVIRONMENT if self.other else ()
-        return {key: value for key, value in os.environ.items() if key not in dropped}
 
 
 @dataclass(frozen=True)
@@ -181,6 +148,8 @@ class Running:
         if len(line) > MOST_ANSWER:
             raise DeviceError(f"a process that measures said more than {MOST_ANSWER // 2**20} MiB; it was ended.")
         found = _parsed(line)
+        if found is None and line.endswith(b"\n"):
+            raise DeviceError(f"a process of {self._interpreter.python} answered {shown(line)}: that is no answer.")
         if found is None or "error" in found:
             raise self._fault(found)
         return found

@@ -10,7 +10,8 @@ from binas_deploy.bundle.manifest import MANIFEST_NAME, MODEL_NAME, Manifest
 from binas_deploy.devices import DeviceSpec, load_device_spec
 from binas_deploy.errors import InputError, MismatchError, NotMeasuredError
 from binas_deploy.steps.check_git import Entry, Revision, committed, extract, resolve
-from binas_deploy.steps.check_process import Interpreter, Payload
+from binas_deploy.steps.check_interpreter import Interpreter
+from binas_deploy.steps.check_process import Payload
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -227,11 +228,20 @@ def test_what_cannot_be_compared_is_refused(workspace: Path, made: Made) -> None
     write_bundle(before, *made, seed=1)
     (before / MODEL_NAME).write_bytes(b"damaged")
     assert_refused(run(workspace, "--against", before), "the base cannot be run here")
+    assert_refused(run(workspace, "--against", before, "--accept", " "), "give a reason")
     assert_refused(run(workspace, "--against", "no-such-thing"), "neither a folder nor a git revision")
     assert_refused(run(workspace, workspace / "devices"), "is no bundle")
     assert_refused(run(workspace, "--base-python", workspace / "nowhere"), "is no Python")
     assert_refused(run(workspace, "--threshold", "1"), "is not a share such as 1%")
     assert_refused(run(workspace, "--against", before, "--device", "cpu"), "made for batch 4")
+
+
+def test_bundles_that_run_in_different_ways_are_refused(workspace: Path) -> None:
+    before = copy_of(workspace)
+    manifest = Manifest.load(before)
+    identity = {**manifest.identity, "threads": "2"}
+    replace(manifest, asked=replace(manifest.asked, threads=2), identity=identity).save(before)
+    assert_refused(run(workspace, "--against", before), "threads: base 2, head 1")
 
 
 def assert_refused(result: Result, why: str) -> None:

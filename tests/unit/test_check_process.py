@@ -12,7 +12,8 @@ from binas_deploy.devices import DeviceSpec
 from binas_deploy.errors import DeviceError, EnvironmentFault, InputError
 from binas_deploy.measure import Timing
 from binas_deploy.steps import check_process
-from binas_deploy.steps.check_process import Interpreter, Payload, Work, started
+from binas_deploy.steps.check_interpreter import Interpreter
+from binas_deploy.steps.check_process import Payload, Work, started
 
 SPEC = DeviceSpec(name="cpu", adapter="onnxruntime")
 TIMING = Timing(warmup_ms=0.0, samples_per_visit=4, visit_ms=1.0)
@@ -42,8 +43,9 @@ def script(folder: Path, text: str) -> Interpreter:
         ),
         ("exit 3", DeviceError, "ended with status 3: it said nothing"),
         ("kill -9 $$", DeviceError, "was ended by signal 9"),
-        ("read line; echo hello; cat", DeviceError, "said nothing|signal|status"),
-        ("read line; echo '[]'", DeviceError, "status 0"),
+        ("read line; echo hello; cat", DeviceError, "that is no answer"),
+        ("read line; echo '[]'; exit 4", DeviceError, "that is no answer"),
+        ("read line; printf '{'; exit 4", DeviceError, "status 4"),
         ("read line; echo '{}'; cat", DeviceError, "answered"),
         (f"read line; echo '{LOADED.replace('network', 'other')}'; cat", DeviceError, "other subjects"),
         (
