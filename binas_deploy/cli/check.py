@@ -95,9 +95,11 @@ def command(session: Session, head: Path | None, **asked: Any) -> int:
 
 def _write(report: CheckReport, junit: Path | None, markdown: Path | None, output: Path | None) -> None:
     from binas_deploy.documents import write_atomic
-    from binas_deploy.report.check import check_junit, check_markdown
+    from binas_deploy.report.check import check_markdown
 
     if junit:
+        from binas_deploy.report.check_junit import check_junit
+
         write_atomic(junit, check_junit(report).encode())
     if markdown:
         write_atomic(markdown, check_markdown(report).encode())

@@ -1,4 +1,4 @@
-"""A check as Markdown for pull requests and as JUnit XML, and the sentences that both share with the terminal."""
+"""A check as Markdown for pull requests, and the sentences that it shares with the terminal and JUnit."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from binas_deploy.gate.comparison import Comparison
 from binas_deploy.gate.judgement import ERROR_RATE, MUST_SEE, Change
 from binas_deploy.gate.report import BundleCheck, CheckReport, NotTimed, Outcome
 from binas_deploy.gate.stored import Stored
-from binas_deploy.report.junit import Case, junit_xml
-from binas_deploy.report.junit import Outcome as JUnitOutcome
 
 _SIGNS: Final[Mapping[Outcome, str]] = MappingProxyType(
     {
@@ -24,15 +22,6 @@ _SIGNS: Final[Mapping[Outcome, str]] = MappingProxyType(
         Outcome.IMPROVED: "✅",
         Outcome.UNCHANGED: "✅",
         Outcome.FINE: "✅",
-    }
-)
-_JUNIT: Final[Mapping[Outcome, JUnitOutcome]] = MappingProxyType(
-    {
-        Outcome.FAILED: "fail",
-        Outcome.REGRESSED: "fail",
-        Outcome.INCONCLUSIVE: "error",
-        Outcome.NOT_COMPARED: "skipped",
-        Outcome.UNCHANGED: "skipped",
     }
 )
 
@@ -117,19 +106,6 @@ def check_markdown(report: CheckReport) -> str:
     return "\n".join(lines)
 
 
-def check_junit(report: CheckReport) -> str:
-    """Each bundle as a test case of files and outputs, and one of latency."""
-    cases = []
-    for bundle in report.bundles:
-        why = "; ".join(reasons(bundle))
-        sound: JUnitOutcome = "fail" if bundle.fault else "pass"
-        if bundle.numerics is not None and bundle.numerics.unchecked:
-            sound = "skipped"
-        cases.append(Case("files and outputs", bundle.name, sound, bundle.fault or why, ""))
-        cases.append(_latency_case(report, bundle, why))
-    return junit_xml("binas-deploy check", cases)
-
-
 def conditions_lines(report: CheckReport) -> list[str]:
     """Device and environments, once each."""
     found: dict[str, None] = {}
@@ -163,7 +139,7 @@ def _of_pairs(bundle: BundleCheck, timing: Comparison) -> list[str]:
         found.append(f"a change of {judged.effect.detectable:.1f} % or more would have been seen")
     if bundle.outcome is Outcome.ACCEPTED and bundle.accepted is not None:
         found.append(f"accepted on {bundle.accepted.created[:10]}: {bundle.accepted.reason}")
-    if timing.since:
+    if timing.since and bundle.cause is None:  # which says it too
         found.append(f"the sides differ: {timing.since}")
     return found
 
@@ -181,16 +157,6 @@ def _of_stored(timing: Stored) -> list[str]:
             "base here, or raise --threshold."
         )
     return found
-
-
-def _latency_case(report: CheckReport, bundle: BundleCheck, why: str) -> Case:
-    outcome = _JUNIT.get(bundle.latency_outcome, "pass")
-    if report.report_only and outcome in ("fail", "error"):
-        outcome = "skipped"
-    base, head = latencies_text(bundle)
-    said = f"{bundle.latency_outcome.value}: {effect_text(bundle)}, {base} to {head}"
-    seconds = 0.0 if isinstance(bundle.timing, NotTimed) else bundle.timing.seconds
-    return Case("latency", bundle.name, outcome, "; ".join(filter(None, (said, why))), said, seconds)
 
 
 def _plain(text: str) -> str:

@@ -26,7 +26,8 @@ from binas_deploy.gate.judgement import Change, Rule, effect_of, judge, needs_co
 from binas_deploy.gate.report import BundleCheck, CheckReport, NotTimed, Numerics, Outcome
 from binas_deploy.gate.signed_rank import interval, location, p_greater
 from binas_deploy.gate.stored import Stored
-from binas_deploy.report.check import check_junit, check_markdown
+from binas_deploy.report.check import check_markdown
+from binas_deploy.report.check_junit import check_junit
 
 GOLDEN = Path(__file__).parents[1] / "data" / "formats"
 RULE = Rule.of(0.01)
