@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from binas_deploy.budget import Budget
     from binas_deploy.space import Architecture, SearchSpace
     from binas_deploy.space_file import load_space
+    from binas_deploy.steps.check import check
     from binas_deploy.steps.deploy import deploy
     from binas_deploy.steps.export import export
     from binas_deploy.steps.loading import load
@@ -30,6 +31,7 @@ __all__ = [
     "LatencyTable",
     "SearchSpace",
     "__version__",
+    "check",
     "deploy",
     "export",
     "load",
@@ -45,6 +47,7 @@ _HOME: Final = {
     "Budget": "budget",
     "LatencyTable": "table",
     "SearchSpace": "space",
+    "check": "steps.check",
     "deploy": "steps.deploy",
     "export": "steps.export",
     "load": "steps.loading",

@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import numpy as np
 
 from binas_deploy.adapters.base import Executable, Feed, SelfWarming
 from binas_deploy.errors import DeviceError, InputError
-from binas_deploy.steady import Samples
+
+if TYPE_CHECKING:
+    from binas_deploy.steady import Samples  # what it imports takes a quarter of a second, which fresh processes pay
 
 _LEAST_SAMPLES: Final = 2
 _MOST_WARMUP_CALLS: Final = 10_000

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "search": "Find the best network within a budget, exactly.",
     "export": "Write a searched network as a bundle: formats, test vectors, hashes, README.",
     "verify": "Run a bundle on its device and judge parity, accuracy and latency.",
+    "check": "Check bundles against an earlier state: files, outputs, and whether they became slower.",
     "agent": "Serve this machine's devices over stdin and stdout; what ssh starts on a remote device.",
 }
 
@@ -55,8 +56,8 @@ class Main(LazyGroup):
     modules="binas_deploy.cli.{}",
     lines=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit codes: 0 yes; 1 no (over budget, parity failed); 2 input or environment; 3 nothing measured; "
-    "4 inconclusive or partly unmeasured; 5 budget infeasible; 130 interrupted.",
+    epilog="Exit codes: 0 yes; 1 no (over budget, regressed, parity failed); 2 input or environment; 3 nothing "
+    "measured; 4 inconclusive or partly unmeasured; 5 budget infeasible; 130 interrupted.",
 )
 @click.version_option(__version__, "--version", prog_name="binas-deploy")
 @debug_option

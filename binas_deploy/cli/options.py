@@ -59,6 +59,13 @@ class Session:
 
             click.echo(dump_text(seal(kind, 1, content)), nl=False)
 
+    def sealed(self, document: Mapping[str, Any]) -> None:
+        """A result for machines that is sealed already; nothing without ``--json``."""
+        if self.as_json:
+            from binas_deploy.documents import dump_text
+
+            click.echo(dump_text(document), nl=False)
+
     def file(self, path: Path) -> None:
         """A document that was written to ``path``, word for word; nothing without ``--json``."""
         if self.as_json:

@@ -17,6 +17,7 @@ PUBLIC = [
     "LatencyTable",
     "SearchSpace",
     "__version__",
+    "check",
     "deploy",
     "export",
     "load",
