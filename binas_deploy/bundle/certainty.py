@@ -17,8 +17,12 @@ ones alone it could be 1.2 times (at 80 %) to 2.8 times (at 99.9 %) as large.
 
 The tests turned round are repeated confidence bounds (Jennison and Turnbull, 1989, JRSS B 51:305): all lower bounds of
 all looks hold together with that confidence, and so do all upper ones; stopping for any reason harms neither. So a
-wrong PASS is at most as likely as 1 - confidence, and so is a wrong FAIL. They hold for the machine as it was while the
-processes ran: what changes by the hour is in none of them.
+wrong PASS is at most as likely as 1 - confidence, and so is a wrong FAIL.
+
+They hold for the machine as it was while the processes ran. Where anchors were measured in each process, they tell how
+fast it was in that one, g_i (logarithms). With x_i = m + g_i + e_i the mean of x is what the network took at the mean
+speed of the session, m + mean g, plus mean e: only e is chance then, so its deviation is that of x_i - g_i. However the
+host swings, which the bounds say nothing of, an error needs mean e to be as far off as the tests above allow for.
 """
 
 from __future__ import annotations
@@ -64,20 +68,24 @@ def typical(values_ns: Sequence[int]) -> int:
     return round(exp(fsum(map(log, values_ns)) / len(values_ns)))
 
 
-def bounds(values_ns: Sequence[int], confidence: float) -> tuple[int, int] | None:
+def bounds(
+    values_ns: Sequence[int], confidence: float, slowness: Sequence[float] | None = None
+) -> tuple[int, int] | None:
     """(lower, upper) bound in ns, each with that confidence at whatever look one stops; None before the first look.
+
+    ``slowness``: by what factor anchors were slower in each process; None where none were measured.
 
     Raises:
         InputError: more processes than `MOST_PROCESSES`, or a confidence that cannot be asked.
     """
     if len(values_ns) < LEAST_PROCESSES:
         return None
-    reach = _reach(_sd(values_ns), len(values_ns), confidence)
+    reach = _reach(_sd(values_ns, slowness), len(values_ns), confidence)
     value = typical(values_ns)
     return round(value * exp(-reach)), round(value * exp(reach))
 
 
-def settled(values_ns: Sequence[int], confidence: float) -> int:
+def settled(values_ns: Sequence[int], confidence: float, slowness: Sequence[float] | None = None) -> int:
     """The upper bound in ns that the last look could be expected to give, were the processes to agree as they do.
 
     What a network has to keep below the budget to be passed; a bound of an early look lies far beyond that.
@@ -85,15 +93,20 @@ def settled(values_ns: Sequence[int], confidence: float) -> int:
     Raises:
         InputError: a confidence that cannot be asked.
     """
-    sd = _sd(values_ns) if len(values_ns) > 1 else LEAST_SD
+    sd = _sd(values_ns, slowness) if len(values_ns) > 1 else LEAST_SD
     return round(typical(values_ns) * exp(_reach(sd, MOST_PROCESSES, confidence)))
 
 
-def _sd(values_ns: Sequence[int]) -> float:
-    """Standard deviation of the logarithms."""
-    logs = [log(value) for value in values_ns]
+def deviation(values_ns: Sequence[int], slowness: Sequence[float] | None = None) -> float:
+    """Standard deviation of the logarithms of two values or more, beside the anchors where those are known."""
+    speeds = slowness or [1.0] * len(values_ns)
+    logs = [log(value) - log(speed) for value, speed in zip(values_ns, speeds, strict=True)]
     mean = fsum(logs) / len(logs)
-    return max(LEAST_SD, sqrt(fsum((x - mean) ** 2 for x in logs) / (len(logs) - 1)))
+    return sqrt(fsum((x - mean) ** 2 for x in logs) / (len(logs) - 1))
+
+
+def _sd(values_ns: Sequence[int], slowness: Sequence[float] | None) -> float:
+    return max(LEAST_SD, deviation(values_ns, slowness))
 
 
 def _reach(sd: float, processes: int, confidence: float) -> float:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import fmean, stdev
 from types import MappingProxyType
 from typing import Final, Literal
 
-from binas_deploy.bundle.certainty import MOST_PROCESSES, bounds, settled, typical
+from binas_deploy.bundle.certainty import MOST_PROCESSES, bounds, deviation, settled, typical
 from binas_deploy.bundle.cold_start import ColdStart, usual
 from binas_deploy.bundle.shown import Shown
 from binas_deploy.bundle.verification_parts import Verdict
@@ -37,11 +37,22 @@ class AnchorMedians:
 
 @dataclass(frozen=True)
 class ProcessLatency:
-    """What one process measured: ``value_ns`` is the statistic that is to be shown, over ``rounds`` of visits."""
+    """What one process measured: ``value_ns`` is the statistic that is to be shown, over ``rounds`` of visits.
+
+    ``slowness``: how many times as slow as for the table the anchors were in it; None without anchors.
+
+    Raises:
+        InputError: not positive.
+    """
 
     value_ns: int
     rounds: int
     cold: ColdStart | None = None
+    slowness: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.value_ns < 1 or (self.slowness is not None and not 0 < self.slowness < math.inf):
+            raise InputError(f"a process of {self.value_ns} ns beside anchors {self.slowness} times as slow cannot be.")
 
 
 @dataclass(frozen=True)
@@ -82,23 +93,44 @@ class Latency:
     @cached_property
     def value_ns(self) -> int:
         """The statistic as measured: the geometric mean over processes."""
-        return typical([process.value_ns for process in self.processes])
+        return typical(self._values)
 
     @cached_property
     def interval(self) -> tuple[int, int] | None:
         """Its lower and upper bound in ns, each with the confidence asked; None with too few processes."""
-        return bounds([process.value_ns for process in self.processes], self.shown.confidence)
+        return bounds(self._values, self.shown.confidence, self._slowness)
 
     @cached_property
     def settled_ns(self) -> int:
         """What is to lie below a budget for it to pass in the end: the upper bound to be expected of the last look."""
-        return settled([process.value_ns for process in self.processes], self.shown.confidence)
+        return settled(self._values, self.shown.confidence, self._slowness)
 
     @property
     def spread_percent(self) -> float:
-        """How far apart processes are: the standard deviation of what they measured, of its mean."""
-        values = [process.value_ns for process in self.processes]
-        return 100 * stdev(values) / fmean(values) if len(values) > 1 else 0.0
+        """How far apart processes are: the standard deviation of the logarithms of what they measured."""
+        return 100 * deviation(self._values) if len(self.processes) > 1 else 0.0
+
+    @property
+    def spread_beside_anchors_percent(self) -> float | None:
+        """The same with each process's speed divided out, which is what the bounds rest on; None without anchors."""
+        if self._slowness is None or len(self.processes) < 2:
+            return None
+        return 100 * deviation(self._values, self._slowness)
+
+    @property
+    def over_budget(self) -> int:
+        """In how many processes it was."""
+        return sum(value > self.budget_ns for value in self._values)
+
+    @property
+    def _values(self) -> list[int]:
+        return [process.value_ns for process in self.processes]
+
+    @property
+    def _slowness(self) -> list[float] | None:
+        """Of every process, or of none."""
+        found = [process.slowness for process in self.processes if process.slowness is not None]
+        return found if len(found) == len(self.processes) else None
 
     @property
     def rounds(self) -> int:

@@ -103,9 +103,11 @@ class _Process(_Strict):
     value_ns: _Whole
     rounds: Annotated[int, Field(ge=1)]
     cold: ColdStartDocument | None
+    slowness: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
 
     def process(self) -> ProcessLatency:
-        return ProcessLatency(self.value_ns, self.rounds, self.cold.cold_start() if self.cold else None)
+        cold = self.cold.cold_start() if self.cold else None
+        return ProcessLatency(self.value_ns, self.rounds, cold, self.slowness)
 
 
 class LatencyDocument(_Strict):

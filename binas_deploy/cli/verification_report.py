@@ -126,11 +126,18 @@ def _how_measured(latency: Latency) -> str:
     count, noise = len(latency.processes), latency.noise
     said = [
         f"{len(latency.measurement)} samples in {count} {REPLICATIONS[latency.replication]}",
-        f"{latency.spread_percent:.1f} % apart" if count > 1 else "",
+        _apart(latency),
+        f"over the budget in {latency.over_budget} of them" if 0 < latency.over_budget < count else "",
         _STOPPED[latency.stopped_by],
         f"{noise['contention_cpus']} CPUs busy with other work" if "contention_cpus" in noise else "",
     ]
     return ", ".join(text for text in said if text)
+
+
+def _apart(latency: Latency) -> str:
+    beside = latency.spread_beside_anchors_percent
+    said = f"{latency.spread_percent:.1f} % apart"
+    return said if beside is None else f"{said} ({beside:.1f} % beside the anchors)"
 
 
 def _cold_rows(cold: ColdStart | None) -> list[tuple[str, str]]:

@@ -142,13 +142,23 @@ def _latency(manifest: Manifest, shown: Shown, found: Sequence[Replica], replica
         budget_ns=manifest.asked.limit_ns,
         predicted=manifest.predicted.latency if shown.predicted_by(manifest.asked) else None,
         anchors=tuple(_medians(manifest, found)) if same_rhythm else (),
-        processes=tuple(ProcessLatency(replica.value_ns, replica.rounds, replica.cold) for replica in found),
+        processes=tuple(
+            ProcessLatency(row.value_ns, row.rounds, row.cold, _slowness(manifest, row) if same_rhythm else None)
+            for row in found
+        ),
         stopped_by="processes",
         noise=_noise([replica.noise for replica in found]),
         anchor_noise=manifest.table.noise,
         shown=shown,
         replication=replication,
     )
+
+
+def _slowness(manifest: Manifest, found: Replica) -> float | None:
+    """How many times as slow as for the table its anchors were, in the middle of them."""
+    then = {network_key(manifest.space, anchor.arch): anchor.median_ns for anchor in manifest.anchors}
+    ratios = [now / then[key] for key, now in found.anchors.items()]
+    return round(float(np.median(ratios)), 6) if ratios else None
 
 
 def _medians(manifest: Manifest, found: Sequence[Replica]) -> list[AnchorMedians]:

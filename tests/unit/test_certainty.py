@@ -127,6 +127,25 @@ def test_three_that_agree_by_chance_are_not_believed() -> None:
     assert found[1] - found[0] > 10_000
 
 
+def test_a_host_that_swings_is_told_by_the_anchors() -> None:
+    """The bounds are of the network at the mean speed of the session: how that speed swung is in neither of them."""
+    rng, wrong, narrow = np.random.default_rng(9), 0, 0
+    for _ in range(400):
+        speed = 0.1 * rng.standard_normal(MOST_PROCESSES)
+        own = 0.01 * rng.standard_normal(MOST_PROCESSES)
+        values = [round(float(x)) for x in 1e7 * np.exp(speed + own)]
+        slowness = [float(x) for x in np.exp(speed + 0.003 * rng.standard_normal(MOST_PROCESSES))]
+        truth = 1e7 * float(np.exp(speed.mean()))
+        found = bounds(values, 0.95, slowness)
+        plain = bounds(values, 0.95)
+        assert found is not None
+        assert plain is not None
+        wrong += found[1] < truth
+        narrow += found[1] - found[0] < 0.5 * (plain[1] - plain[0])
+    assert wrong <= 20
+    assert narrow > 390
+
+
 @pytest.mark.parametrize("tail", [0.4, 0.05, 0.0025, 1e-5])
 def test_quantiles_of_t_are_those_of_scipy(tail: float) -> None:
     for degrees in range(2, MOST_PROCESSES):

@@ -104,11 +104,9 @@ def inputs() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     return np.random.default_rng(2).standard_normal((1, *SPACE.input_shape), dtype=np.float32)
 
 
-def found_on(device: WrongDevice, **more: bool) -> Divergence:
+def found_on(device: WrongDevice) -> Divergence:
     model = random_network(SPACE, ARCH, 3)
-    return first_divergence(
-        device, model, inputs(), precision=Precision.FP32, allowed=1e-4, network=(SPACE, ARCH), **more
-    )
+    return first_divergence(device, model, inputs(), precision=Precision.FP32, allowed=1e-4, network=(SPACE, ARCH))
 
 
 WRONG = [

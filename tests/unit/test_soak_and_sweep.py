@@ -141,7 +141,7 @@ def test_a_run_of_another_process_opens_its_own_device(
 ) -> None:
     monkeypatch.setattr("binas_deploy.steps.soak.in_fresh_process", lambda function, *given: function(*given))
     job = SoakJob(bundle[0], fake_spec, MEDIAN, 1.0)
-    found = [soak(job, kind, FakeDevice()) for kind in ("process", "run")]  # type: ignore[arg-type]
+    found = [soak(job, kind, FakeDevice()) for kind in ("process", "run")]
     assert all(row.calls > 100 for row in found)
 
 

@@ -22,7 +22,7 @@ def model() -> OnnxModel:
     return random_network(SPACE, SPACE.largest(), 1)
 
 
-def evaluated(model: OnnxModel, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def evaluated(model: OnnxModel, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     evaluator = ReferenceEvaluator(onnx.load_model_from_string(model.payload))
     return dict(zip(evaluator.output_names, evaluator.run(None, feed), strict=True))
 

@@ -79,7 +79,7 @@ def latency(values: Sequence[int] = FIVE, budget: int = 500_000, anchors: int = 
         budget_ns=budget,
         predicted=Estimate(470_000, 460_000, 480_000, "ns", 0.95, "median; t, 8 anchors"),
         anchors=tuple(AnchorMedians("random", 100_000.0 + i, 102_000.0 + 1.02 * i) for i in range(anchors)),
-        processes=tuple(ProcessLatency(value, 12, COLD) for value in values),
+        processes=tuple(ProcessLatency(value, 12, COLD, 1.02) for value in values),
         stopped_by="decided",
         noise={"measured_s": "6.1", "contention_cpus": "0.1"},
         anchor_noise=0.008,
