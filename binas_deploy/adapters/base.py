@@ -136,6 +136,11 @@ class RunsElsewhere(Protocol):
         """That machine, for whoever would look at this one."""
         ...
 
+
+@runtime_checkable
+class SensesEnergy(Protocol):
+    """A device that has its own way to what measures its energy."""
+
     def sensor(self) -> EnergySensor:
         """What measures there how much energy the device uses.
 

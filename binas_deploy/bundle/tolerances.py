@@ -7,10 +7,11 @@ fp16
     2e-2: half precision rounds by 2^-11 = 5e-4, which adds up over some fifty layers; it is what the exam of adapters
     asks. A cosine of 0.999 besides, since one large output would hide the others in it.
 int8
-    By direction and decision alone. 8 bits round by 2^-9 of each tensor's range, which over the layers comes to several
-    percent of the largest output: a scaled error says little of use. A cosine of 0.98 is an angle of 11 degrees;
-    networks quantised with a wrong scale or zero point lie below 0.9. Of a bundle's few stored inputs, which are noise
-    and often lie near no class, three quarters must keep their class. What int8 costs is told by the accuracy.
+    The reference is what ONNX's own evaluator makes of the quantised network: whether the runtime computes what was
+    exported. Runtimes round sums and scales in another order, and a value on the edge of two of the 256 steps falls to
+    either side: up to 0.1 of the largest output lay between them here (the exam's own bound), two such formats twice
+    that from each other. A wrong scale or zero point brings the cosine below 0.9. What int8 costs is told by the
+    accuracy, and by ``sensitivity.json``.
 
 TF32 and bfloat16 inside fp32, where a runtime uses them unasked, are found out by the first row, as they should be.
 """
@@ -80,7 +81,7 @@ TOLERANCES: Final[Mapping[tuple[str, str], Tolerance]] = MappingProxyType(
     {
         (_ANY, "fp32"): Tolerance(relative=1e-4),
         (_ANY, "fp16"): Tolerance(relative=2e-2, cosine=0.999),
-        (_ANY, "int8"): Tolerance(cosine=0.98, top1=0.75),
+        (_ANY, "int8"): Tolerance(relative=0.2, cosine=0.98),
     }
 )
 """By (format, precision); where a format has no row of its own, that of ``''`` holds."""

@@ -28,6 +28,7 @@ RUNTIME: Final = Runtime(
 )
 _NO_TELEMETRY: Final = "NNCF_CI"
 """NNCF sends usage data to its makers unless this is set when it is imported."""
+_LOGGER: Final = "nncf"
 _ONE_AT_A_TIME: Final = threading.Lock()
 """What it prints goes to a console of the whole process, which is silenced meanwhile."""
 
@@ -106,7 +107,7 @@ def _imported() -> Iterator[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             package = RUNTIME.imported()
-            package.set_log_level(logging.CRITICAL)
+            logging.getLogger(_LOGGER).setLevel(logging.CRITICAL)  # its own way reaches other handlers too
             yield package
     finally:
         console.quiet = before

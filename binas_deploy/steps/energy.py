@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from binas_deploy.adapters.base import Device, RunsElsewhere
+from binas_deploy.adapters.base import Device, SensesEnergy
 from binas_deploy.conditions import BACK_TO_BACK
 from binas_deploy.devices import DeviceSpec
 from binas_deploy.documents import timestamp
@@ -31,7 +31,7 @@ def energy_sensor(spec: DeviceSpec, device: Device) -> EnergySensor:
     """
     require_back_to_back(spec.cadence)
     try:
-        return device.sensor() if isinstance(device, RunsElsewhere) else _sensor_here(device)
+        return device.sensor() if isinstance(device, SensesEnergy) else _sensor_here(device)
     except (DeviceError, EnvironmentFault) as error:
         advice = "Or profile without --energy: a table then holds latency alone."
         raise type(error)(f"device '{spec.name}': energy is not measured: {error} {advice}") from error

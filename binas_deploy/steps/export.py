@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from binas_deploy.bundle.manifest import (
     MANIFEST_NAME,
@@ -115,7 +116,7 @@ def export(
             )
             if made.sensitivity:
                 made.sensitivity.save(temporary)
-            _write_vectors(network, temporary, seed)
+            _write_vectors(network, made.model if made.sensitivity else None, temporary, seed)
             written = write_formats(makings, made.model, temporary, conditions=table.conditions)
             accuracy = made.accuracy or holdout
             manifest = _manifest(result, table, info, made.model, temporary, accuracy, written)
@@ -186,13 +187,28 @@ def _model(network: Network, table: LatencyTable, info: SupernetInfo) -> OnnxMod
     )
 
 
-def _write_vectors(network: Network, folder: Path, seed: int) -> None:
-    """Seeded inputs (n, c, r, r) with what torch makes of them (n, classes): to verify without torch."""
+def _write_vectors(network: Network, quantised: OnnxModel | None, folder: Path, seed: int) -> None:
+    """Seeded inputs (n, c, r, r) with what they give (n, classes): to verify without torch.
+
+    By torch, or by ONNX's own evaluator where the network was ``quantised``: what that changed is judged by accuracy,
+    and whether a runtime computes what was exported is another question.
+    """
     import torch
 
     inputs = np.random.default_rng(seed).standard_normal((VECTORS, *network.space.input_shape), dtype=np.float32)
     with torch.inference_mode():
-        save_vectors(folder, inputs, network(torch.from_numpy(inputs)).numpy())
+        outputs = network(torch.from_numpy(inputs)).numpy()
+    save_vectors(folder, inputs, outputs if quantised is None else _by_definition(quantised, inputs, outputs.shape[1]))
+
+
+def _by_definition(model: OnnxModel, inputs: NDArray[np.float32], classes: int) -> NDArray[np.float32]:
+    from onnx import load_model_from_string
+    from onnx.reference import ReferenceEvaluator
+
+    evaluator, batch = ReferenceEvaluator(load_model_from_string(model.payload)), model.input_shape[0]
+    filled = np.resize(inputs, (-(-len(inputs) // batch) * batch, *inputs.shape[1:]))
+    found = [evaluator.run(None, {INPUT_NAME: part})[0] for part in np.split(filled, len(filled) // batch)]
+    return np.concatenate(found)[: len(inputs)].reshape(len(inputs), classes).astype(np.float32)
 
 
 def _manifest(

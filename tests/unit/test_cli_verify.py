@@ -152,7 +152,7 @@ def deploy_words(tiny_space_path: Path, tiny_accuracy: AccuracyModel, workspace:
         "--workspace": workspace,
         "--data": "nowhere",
     }
-    return ["deploy", "--no-accuracy", *(str(word) for pair in told.items() for word in pair)]
+    return ["deploy", "--no-accuracy", "--shortlist", "0", *(str(word) for pair in told.items() for word in pair)]
 
 
 def test_deploy_prints_rounds_bundle_and_verdict(exported: Given, deploy_words: list[str]) -> None:
