@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -205,7 +205,8 @@ def _by_definition(model: OnnxModel, inputs: NDArray[np.float32], classes: int) 
     from onnx import load_model_from_string
     from onnx.reference import ReferenceEvaluator
 
-    evaluator, batch = ReferenceEvaluator(load_model_from_string(model.payload)), model.input_shape[0]
+    evaluator: Any = ReferenceEvaluator(load_model_from_string(model.payload))
+    batch = model.input_shape[0]
     filled = np.resize(inputs, (-(-len(inputs) // batch) * batch, *inputs.shape[1:]))
     found = [evaluator.run(None, {INPUT_NAME: part})[0] for part in np.split(filled, len(filled) // batch)]
     return np.concatenate(found)[: len(inputs)].reshape(len(inputs), classes).astype(np.float32)
