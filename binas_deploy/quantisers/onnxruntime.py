@@ -64,16 +64,19 @@ class OnnxRuntimeQuantiser:
         return serialised(_tidy(made, whole), model)
 
     def _made(self, model: ModelProto, ranges: dict[str, tuple[np.float32, np.float32]]) -> ModelProto:
-        from onnxruntime import quantization as package
+        # Where they are defined: the package itself of 1.23 does not pass on all of them.
+        from onnxruntime.quantization import calibrate
+        from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+        from onnxruntime.quantization.quant_utils import QuantType
 
-        found = {name: package.TensorData(lowest=low, highest=high) for name, (low, high) in ranges.items()}
-        quantizer = package.QDQQuantizer(
+        found = {name: calibrate.TensorData(lowest=low, highest=high) for name, (low, high) in ranges.items()}
+        quantizer = QDQQuantizer(
             model,
             per_channel=True,
             reduce_range=self._narrow,
-            weight_qType=package.QuantType.QInt8,
-            activation_qType=package.QuantType.QUInt8,
-            tensors_range=package.TensorsData(package.CalibrationMethod.MinMax, found),
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8,
+            tensors_range=calibrate.TensorsData(calibrate.CalibrationMethod.MinMax, found),
             nodes_to_quantize=[],
             nodes_to_exclude=[],
             op_types_to_quantize=list(_OPERATORS),
