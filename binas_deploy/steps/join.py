@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import hypot, sqrt
 from pathlib import Path
-from statistics import stdev
 from typing import Final
 
 import numpy as np
@@ -68,10 +67,12 @@ def _reason(table: LatencyTable, manifest: Manifest, report: VerificationReport)
 
 
 def _relative_sd(latency: Latency) -> float:
-    """Of what it took then, from what it takes now: the processes' spread, and what carrying back leaves open."""
-    values = [process.value_ns for process in latency.processes]
-    spread = stdev(values) / latency.value_ns / sqrt(len(values)) if len(values) > 1 else 0.0
-    return hypot(spread, latency.machine.relative_sd if latency.machine else 0.0)
+    """Of what it took then, from what it takes now: the processes' spread beside the anchors, and what carrying back
+    by these leaves open.
+    """
+    beside, count = latency.spread_beside_anchors_percent, len(latency.processes)
+    spread = latency.spread_percent if beside is None else beside
+    return hypot(spread / 100 / sqrt(count), latency.machine.relative_sd if latency.machine else 0.0)
 
 
 def _measured(table: LatencyTable, manifest: Manifest, report: VerificationReport) -> tuple[Anchor, MeasuringRun]:

@@ -137,10 +137,13 @@ def weighed(
 def room_of(measured_ns: Sequence[Sequence[float]], confidence: float) -> float:
     """By what factor a network has to lie below its budget, for `verify` to show with that confidence that it does.
 
-    From how far apart the processes of ``measured_ns`` find the same network: a typical one of them.
+    From how far apart the processes of ``measured_ns`` find the same network, a typical one of them, once the speed of
+    each process is divided out: as `verify` does it by anchors, beside which a network is measured there.
     """
+    logs = np.log(np.array(measured_ns, dtype=np.float64))
+    slowness = np.exp(logs.mean(axis=1) - logs.mean()).tolist()
     networks = [[round(value) for value in row] for row in zip(*measured_ns, strict=True)]
-    return float(np.median([settled(row, confidence) / typical(row) for row in networks]))
+    return float(np.median([settled(row, confidence, slowness) / typical(row) for row in networks]))
 
 
 def chosen(

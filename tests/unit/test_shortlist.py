@@ -19,7 +19,7 @@ from binas_deploy.quantities import Quantity
 from binas_deploy.search_result import SearchResult
 from binas_deploy.space import SearchSpace
 from binas_deploy.steps.search import search
-from binas_deploy.steps.shortlist import Candidate, Find, chosen, listed, weighed
+from binas_deploy.steps.shortlist import Candidate, Find, chosen, listed, room_of, weighed
 from binas_deploy.table import LatencyTable
 
 ERROR = 0.02
@@ -123,3 +123,13 @@ def test_networks_that_were_tried_or_do_not_fit_are_not_chosen(find: Find, table
 def test_latencies_that_cannot_be_are_refused(measured: list[list[float]], find: Find, table: LatencyTable) -> None:
     with pytest.raises(InputError, match="are not those of 2 networks"):
         weighed([find(middle(table))] * 2, measured)
+
+
+def test_the_room_below_a_budget_is_for_noise_and_not_for_the_speed_of_processes() -> None:
+    rng = np.random.default_rng(0)
+    true, speeds = np.linspace(0.9e6, 1.1e6, 12), np.array([[0.8], [1.0], [1.25]])
+    calm = (true * (1 + rng.normal(0, 0.005, (3, 12)))).tolist()
+    restless = (true * speeds * (1 + rng.normal(0, 0.005, (3, 12)))).tolist()
+    assert 1.001 < room_of(calm, 0.95) < 1.01
+    assert room_of(restless, 0.95) == pytest.approx(room_of(calm, 0.95), abs=0.005)
+    assert room_of(calm, 0.99) > room_of(calm, 0.95)
