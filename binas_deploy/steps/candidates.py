@@ -41,11 +41,10 @@ class Candidates:
         Raises:
             InfeasibleBudgetError: no network is predicted to be within it.
         """
-        results = listed(self.find, limit_ns, self.share, self.length) if self.weigh else (self.find(limit_ns),)
         if self.weigh is None:
-            self.found = tuple(map(unmeasured, results))
+            self.found = (unmeasured(self.find(limit_ns)),)
         else:
-            self.found, self._apart = self.weigh(results)
+            self.found, self._apart = self.weigh(listed(self.find, limit_ns, self.share, self.length))
         self._lists += 1
 
     def next(self, aim_ns: float) -> Candidate | None:

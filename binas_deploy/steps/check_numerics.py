@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from binas_deploy.bundle.manifest import VECTORS_NAME, Manifest, check_files, load_vectors
+from binas_deploy.bundle.manifest import Manifest, check_files
 from binas_deploy.bundle.parity import against_stored
 from binas_deploy.bundle.tolerances import tolerance_of
 from binas_deploy.devices import DeviceSpec, open_device
 from binas_deploy.errors import DocumentError, NoOutputsError
 from binas_deploy.gate.report import Numerics
+from binas_deploy.steps.numerics import read_vectors
 from binas_deploy.steps.stored import loaded, own_format
 from binas_deploy.steps.stored import outputs as stored_outputs
 
@@ -30,11 +31,7 @@ def numerics_of(folder: Path, manifest: Manifest, spec: DeviceSpec) -> Numerics:
         DocumentError: the model or the vectors are damaged, or of other shapes.
         DeviceError, MissingExtraError: the device or its runtime is absent, or failed.
     """
-    inputs, outputs = load_vectors(folder)
-    if (inputs.shape[1:], outputs.shape[1:]) != (manifest.input.shape[1:], manifest.output.shape[1:]):
-        raise DocumentError(
-            f"{folder / VECTORS_NAME}: inputs or outputs are not of the network's shapes. Export again."
-        )
+    inputs, outputs = read_vectors(folder, manifest)
     tolerance = tolerance_of(own_format(spec, manifest), manifest.asked.precision).text
     try:
         with loaded(open_device(spec), spec, folder, manifest) as network:

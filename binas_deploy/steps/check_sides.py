@@ -12,7 +12,7 @@ from binas_deploy.errors import InputError, MismatchError, NotMeasuredError
 from binas_deploy.steps.check_git import Entry, Revision, committed, extract, resolve
 from binas_deploy.steps.check_interpreter import Interpreter
 from binas_deploy.steps.check_process import Payload
-from binas_deploy.steps.formats import own_exporter
+from binas_deploy.steps.formats import stored_exporter
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,9 @@ def require_comparable(head: Manifest, base: Manifest) -> None:
 
 def payload_of(folder: Path, manifest: Manifest, spec: DeviceSpec) -> Payload:
     """What the device runs of a bundle: its own format as it stands, else what it compiles of the ONNX model."""
-    entry, exporter = manifest.files[MODEL_NAME], own_exporter(spec)
+    entry, exporter = manifest.files[MODEL_NAME], stored_exporter(spec, manifest)
     model = Payload(folder / MODEL_NAME, entry.sha256, manifest.input.shape, manifest.output.shape)
-    if exporter is None or exporter.name == ONNX or exporter.name not in manifest.formats:
+    if exporter is None or exporter.name == ONNX:
         return model
     names = manifest.formats[exporter.name].files
     files = tuple((str(folder / name), manifest.files[name].sha256) for name in names)

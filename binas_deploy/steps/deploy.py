@@ -184,7 +184,7 @@ def _candidates(job: _Job, notes: Notes) -> Candidates:
 def _joined(job: _Job, done: Sequence[tuple[Manifest, VerificationReport]]) -> str:
     """What became of the networks that were verified, for the table; the last one's words stand for all."""
     said = [join(manifest, report, job.export.workspace) for manifest, report in done]
-    return said[-1][1] if said else ""
+    return said[-1] if said else ""
 
 
 def _search(job: _Job, effective: int) -> SearchResult:

@@ -21,12 +21,12 @@ from binas_deploy.adapters.base import Device, Feed, Precision
 from binas_deploy.adapters.registry import make_device
 from binas_deploy.block import Block, Head, block_text
 from binas_deploy.bundle.parity import Divergence
-from binas_deploy.cache import cache_folder
 from binas_deploy.errors import BinasError
 from binas_deploy.graph import named_pieces
 from binas_deploy.model import INPUT_NAME, OUTPUT_NAME, OnnxModel
 from binas_deploy.progress import SILENT, Progress
 from binas_deploy.space import Architecture, SearchSpace
+from binas_deploy.steps.subjects import compiled_cache
 from binas_deploy.surgery import Node, cut_at, nodes_of, with_every_value
 
 Floats = NDArray[np.float32]
@@ -98,7 +98,7 @@ class _Probe:
 
     def _error(self, place: int) -> float | None:
         cut = cut_at(self._model, place)
-        program = self._device.compile(cut, precision=self._precision, cache=cache_folder() / "compiled")
+        program = self._device.compile(cut, precision=self._precision, cache=compiled_cache())
         with self._device.load(program) as executable:
             found = executable.run(self._feed)[OUTPUT_NAME]
         wanted = self._values[self._nodes[place].value]
@@ -144,7 +144,7 @@ def _reference(model: OnnxModel, feed: Feed, elsewhere: bool) -> tuple[str, dict
 def _by_runtime(every: OnnxModel, feed: Feed) -> dict[str, Floats]:
     # Unoptimised: each node as it stands, none fused away.
     device = make_device(RUNTIME, 1, {"graph_optimization": "none"})
-    program = device.compile(every, precision=Precision.FP32, cache=cache_folder() / "compiled")
+    program = device.compile(every, precision=Precision.FP32, cache=compiled_cache())
     with device.load(program) as executable:
         return dict(executable.run(feed))
 

@@ -86,6 +86,12 @@ def write_formats(
     return {making.exporter.name: _written(making, model, folder, conditions) for making in makings}
 
 
+def stored_exporter(spec: DeviceSpec, manifest: Manifest) -> Exporter | None:
+    """The exporter of the format that the device loads of the bundle as it stands; None where it compiles ONNX."""
+    exporter = own_exporter(spec)
+    return exporter if exporter is not None and exporter.name in manifest.formats else None
+
+
 def format_program(folder: Path, manifest: Manifest, exporter: Exporter) -> Program:
     """The program of a format that the bundle has, from files whose hashes are the manifest's. Nothing is executed.
 
@@ -110,8 +116,7 @@ def network_program(device: Device, spec: DeviceSpec, folder: Path, manifest: Ma
         DocumentError: a file is missing or other bytes.
         DeviceError: the device refuses the model.
     """
-    exporter = own_exporter(spec)
-    if exporter is not None and exporter.name in manifest.formats:
+    if (exporter := stored_exporter(spec, manifest)) is not None:
         return format_program(folder, manifest, exporter)
     precision = Precision(manifest.asked.precision)
     return device.compile(read_model(folder, manifest), precision=precision, cache=compiled_cache())

@@ -24,8 +24,8 @@ _COARSE: Final = 2.0
 """Times a table's own noise: what is known more coarsely would teach it nothing."""
 
 
-def join(manifest: Manifest, report: VerificationReport, workspace: Path) -> tuple[Path | None, str]:
-    """Where the table stands that the network of a verified bundle joined, or None, and a sentence on it.
+def join(manifest: Manifest, report: VerificationReport, workspace: Path) -> str:
+    """Let the network of a verified bundle join the table: a sentence on what became of it, empty without a table.
 
     Only a table of the workspace grows, and only by a network that was measured beside its anchors, finely enough, in
     its own statistic and rhythm, by a clock.
@@ -35,16 +35,17 @@ def join(manifest: Manifest, report: VerificationReport, workspace: Path) -> tup
     """
     path = table_path(workspace / TABLES, manifest.asked.device, manifest.space.name, report.conditions)
     if not path.is_file():
-        return None, ""
+        return ""
     with table_lock(path):
         try:
             table = LatencyTable.load(path)
         except BinasError:
-            return None, ""  # whoever needs it is told; a verdict does not
+            return ""  # whoever needs it is told; a verdict does not
         if reason := _reason(table, manifest, report):
-            return None, f"the network does not join the latency table: {reason}."
-        grown(table, *_measured(table, manifest, report)).save(path)
-    return path, f"the network joins the latency table, which rests on {len(table.anchors) + 1} of them now."
+            return f"the network does not join the latency table: {reason}."
+        table = grown(table, *_measured(table, manifest, report))
+        table.save(path)
+    return f"the network joins the latency table, which rests on {len(table.anchors)} of them now."
 
 
 def _reason(table: LatencyTable, manifest: Manifest, report: VerificationReport) -> str:

@@ -16,7 +16,7 @@ from binas_deploy.devices import DeviceSpec
 from binas_deploy.errors import DeviceError, MismatchError, MissingExtraError
 from binas_deploy.exporters.registry import find_exporter, require_runtime
 from binas_deploy.progress import Progress
-from binas_deploy.steps.formats import network_program, own_exporter
+from binas_deploy.steps.formats import network_program, stored_exporter
 from binas_deploy.steps.inference import outputs_of
 from binas_deploy.steps.loading import load
 
@@ -36,8 +36,8 @@ def loaded(device: Device, spec: DeviceSpec, bundle: Path, manifest: Manifest) -
 
 def own_format(spec: DeviceSpec, manifest: Manifest) -> str:
     """The format that the device runs of the bundle; ONNX where it compiles that."""
-    exporter = own_exporter(spec)
-    return exporter.name if exporter is not None and exporter.name in manifest.formats else ONNX
+    exporter = stored_exporter(spec, manifest)
+    return exporter.name if exporter is not None else ONNX
 
 
 def outputs(executable: Executable, spec: DeviceSpec, manifest: Manifest, inputs: Floats) -> FormatOutputs:
