@@ -139,6 +139,30 @@ def test_one_precision_as_another(tmp_path: Path) -> None:
         examine(AnyPrecision, "test_other_precisions_work_or_are_refused", tmp_path)
 
 
+def _away_in_int8(share: float) -> Device:
+    """ONNX Runtime in int8, with each output ``share`` of the largest one away from where it was."""
+    from binas_deploy.adapters.onnxruntime import OnnxRuntimeDevice
+
+    def answer(found: Answer, feed: Feed) -> Answer:
+        return {name: out + np.float32(share) * np.abs(out).max() for name, out in found.items()}
+
+    class Away(OnnxRuntimeDevice):
+        @contextmanager
+        def load(self, program: Program) -> Iterator[Any]:
+            with super().load(program) as good:
+                yield Spoilt(good, answer, lambda samples: samples)
+
+    return Away(threads=1, precision="int8")
+
+
+def test_int8_may_differ_by_as_much_as_quantising_changes(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    asked: dict[str, Any] = {"precision": Precision.INT8, "tolerance": 0.0}
+    examine(lambda: _away_in_int8(0.02), "test_outputs_equal_the_reference", tmp_path, **asked)
+    with pytest.raises(AssertionError, match="outputs differ from the reference by"):
+        examine(lambda: _away_in_int8(0.7), "test_outputs_equal_the_reference", tmp_path, **asked)
+
+
 def test_a_claimed_precision_that_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="fp16 is claimed, and refused: precision 'fp16'"):
         examine(FakeDevice, "test_other_precisions_work_or_are_refused", tmp_path, precisions=(Precision.FP16,))
