@@ -4,17 +4,20 @@ For each latency table of a space with a supernet: budgets along its range, each
 confidence of 0.95, as a user would. Told are the budgets that the first network verified is shown to keep, and the last
 one, how many lay within by what was measured, and how much of the budget the last network left unused.
 
-    python benchmarks/budgets_deployed.py TABLE.json [TABLE.json ...] [--budgets 20] [--shortlist N] [--seed N]
+    python benchmarks/budgets_deployed.py TABLE.json ... [--budgets 20] [--shortlist N] [--seconds N] [--seed N]
 
-Takes about a minute a budget. Each budget is added to benchmarks/results/budgets_deployed.json when it is done, and
-those that are there for the same table, seed and number of budgets are not measured again.
+Takes about a minute a budget; the tables take turns. Each budget is added to benchmarks/results/budgets_deployed.json
+when it is done, and those that are there for the same table, seed and number of budgets are not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import math
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,14 +43,13 @@ def main() -> None:
     args = _arguments()
     progress = make_progress(quiet=False)
     made_under = conditions(threads=1, seed=args.seed)
-    rows = _known()
-    for path in args.tables:
+    rows, until = _known(), time.monotonic() + args.seconds
+    for index, path in itertools.product(range(args.budgets), args.tables):
         latencies = LatencyTable.load(path)
-        for index in range(args.budgets):
-            key = f"{latencies.digest[:12]} {args.seed} {index}/{args.budgets} {args.shortlist}"
-            if all(row["key"] != key for row in rows):
-                rows.append({"key": key, **_deployed(latencies, path, index, args, progress)})
-                write(NAME, made_under, {"confidence": CONFIDENCE, "budgets": rows})
+        key = f"{latencies.digest[:12]} {args.seed} {index}/{args.budgets} {args.shortlist}"
+        if all(row["key"] != key for row in rows) and time.monotonic() < until:
+            rows.append({"key": key, **_deployed(latencies, path, index, args, progress)})
+            write(NAME, made_under, {"confidence": CONFIDENCE, "budgets": rows})
     print(_text(rows))
 
 
@@ -56,6 +58,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("tables", type=Path, nargs="+", metavar="TABLE")
     parser.add_argument("--budgets", type=int, default=20, help="of each table (default: %(default)s)")
     parser.add_argument("--shortlist", type=int, help="as of deploy (default: the same)")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no budget after (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
