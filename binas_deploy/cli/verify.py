@@ -17,6 +17,9 @@ from binas_deploy.cli.verify_options import asking_of, asking_options
 @no_accuracy_option
 @asking_options
 @click.option("--junit", type=PATH, help="Write the verdicts as JUnit XML, too.")
+@click.option(
+    "--join/--no-join", default=True, help="Let what was measured improve the latency table  [default: join]."
+)
 @seed_option
 @common
 def command(
@@ -26,18 +29,22 @@ def command(
     data: str,
     no_accuracy: bool,
     junit: Path | None,
+    join: bool,
     seed: int,
     **asked: object,
 ) -> int:
     """Run a bundle on its device and judge parity, accuracy and latency.
 
     BUNDLE is a folder that 'export' wrote. Latency is measured in several fresh processes, beside networks of the
-    latency table, until it is clear whether the budget holds. Writes verification.json there. Exits with 0 when all
-    holds, 1 when something does not, 4 when something could not be measured or decided.
+    latency table, until it is clear whether the budget holds. Writes verification.json there; what was measured joins
+    the latency table of the workspace that the network was searched with. Exits with 0 when all holds, 1 when something
+    does not, 4 when something could not be measured or decided.
     """
+    from binas_deploy.bundle.manifest import Manifest
     from binas_deploy.cli.bundle_report import bundle_text
     from binas_deploy.cli.verification_report import verification_text
     from binas_deploy.devices import load_device_spec
+    from binas_deploy.steps.join import join as joined
     from binas_deploy.steps.verify import verify
 
     workspace = session.workspace
@@ -57,5 +64,6 @@ def command(
 
         write_atomic(junit, verification_junit(report).encode())
     session.file(bundle / "verification.json")
-    session.show(f"{bundle_text(bundle)}\n\n{verification_text(report)}")
+    said = joined(Manifest.load(bundle), report, workspace) if join else ""
+    session.show("\n\n".join(filter(None, (bundle_text(bundle), verification_text(report), said))))
     return report.exit_code

@@ -16,7 +16,6 @@ from binas_deploy.block import Block, Op, Piece
 from binas_deploy.bundle.manifest import Manifest
 from binas_deploy.columns import Floats
 from binas_deploy.devices import DeviceSpec
-from binas_deploy.documents import write_atomic
 from binas_deploy.errors import BinasError
 from binas_deploy.gate.cause import Cause, Part
 from binas_deploy.gate.comparison import low_ns
@@ -24,7 +23,8 @@ from binas_deploy.measure import Timing
 from binas_deploy.measured_models import piece_model
 from binas_deploy.progress import Progress
 from binas_deploy.steps.check_interpreter import Interpreter
-from binas_deploy.steps.check_process import Payload, Running, Work, started
+from binas_deploy.steps.check_models import payloads
+from binas_deploy.steps.check_process import Running, Work, started
 from binas_deploy.table import is_skip
 
 PAIRS: Final = 6
@@ -73,7 +73,7 @@ def localise(
     sides["head"] = _pieces(head.manifest, whole_stages=not same_network)
     try:
         with tempfile.TemporaryDirectory(prefix="binas-deploy-") as folder:
-            works = {name: _work(spec, side.by_key, Path(folder), name) for name, side in sides.items()}
+            works = {name: _work(spec, side.by_key, Path(folder) / name) for name, side in sides.items()}
             interpreters = {"base": base.interpreter, "head": head.interpreter}
             with progress.task("looking where it lies", PAIRS) as advance:
                 pairs = []
@@ -106,14 +106,9 @@ def _what(block: Block) -> str:
     return f"{option.kernel}x{option.kernel} {_WORDS.get(option.op, option.op.value)}{stride}"
 
 
-def _work(spec: DeviceSpec, pieces: Mapping[str, Piece], folder: Path, name: str) -> Work:
-    payloads = {}
-    for index, (key, piece) in enumerate(pieces.items()):
-        model = piece_model(piece, spec.batch)
-        path = folder / f"{name}-{index}.onnx"
-        write_atomic(path, model.payload)
-        payloads[key] = Payload(path, model.sha256, model.input_shape, model.output_shape)
-    return Work(spec, payloads, _TIMING)
+def _work(spec: DeviceSpec, pieces: Mapping[str, Piece], folder: Path) -> Work:
+    models = {key: piece_model(piece, spec.batch) for key, piece in pieces.items()}
+    return Work(spec, payloads(spec, models, folder), _TIMING)
 
 
 def _pair(

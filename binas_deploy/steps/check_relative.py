@@ -15,16 +15,17 @@ from binas_deploy.bundle.manifest import VERIFICATION_NAME, Manifest
 from binas_deploy.bundle.verification import VerificationReport
 from binas_deploy.columns import Floats
 from binas_deploy.devices import DeviceSpec
-from binas_deploy.documents import write_atomic
 from binas_deploy.errors import MismatchError
 from binas_deploy.gate.comparison import Side
 from binas_deploy.gate.judgement import Rule
 from binas_deploy.gate.stored import Stored
 from binas_deploy.measure import Timing
 from binas_deploy.measured_models import network_key, network_model
+from binas_deploy.model import OnnxModel
 from binas_deploy.progress import Progress
+from binas_deploy.steps.check_models import payloads
 from binas_deploy.steps.check_pairs import NETWORK, Arm, side_of
-from binas_deploy.steps.check_process import Loaded, Payload, Work, started
+from binas_deploy.steps.check_process import Loaded, Work, started
 
 PROCESSES: Final = 6
 TURNS: Final = 12
@@ -64,7 +65,7 @@ def compare_stored(
 def _measured(spec: DeviceSpec, manifest: Manifest, head: Arm, progress: Progress) -> tuple[Loaded, Floats]:
     """What was loaded, and where network and anchors lie, in ns, the network first."""
     with tempfile.TemporaryDirectory(prefix="binas-deploy-") as folder:
-        anchors = _anchors(manifest, Path(folder))
+        anchors = payloads(spec, _anchor_models(manifest), Path(folder))
         work = Work(spec, {NETWORK: head.payload, **anchors}, _TIMING)
         turns = []
         with progress.task(f"measuring beside {len(anchors)} anchors", PROCESSES) as advance:
@@ -76,15 +77,12 @@ def _measured(spec: DeviceSpec, manifest: Manifest, head: Arm, progress: Progres
     return loaded, _located([[float(np.median(turn[key])) for key in work.subjects] for turn in turns])
 
 
-def _anchors(manifest: Manifest, folder: Path) -> dict[str, Payload]:
-    found = {}
-    for index, anchor in enumerate(manifest.anchors):
-        model = network_model(manifest.space, anchor.arch, manifest.asked.batch)
-        path = folder / f"anchor-{index}.onnx"
-        write_atomic(path, model.payload)
-        key = f"{index} {network_key(manifest.space, anchor.arch)}"
-        found[key] = Payload(path, model.sha256, model.input_shape, model.output_shape)
-    return found
+def _anchor_models(manifest: Manifest) -> dict[str, OnnxModel]:
+    rows = enumerate(anchor.arch for anchor in manifest.anchors)
+    return {
+        f"{index} {network_key(manifest.space, arch)}": network_model(manifest.space, arch, manifest.asked.batch)
+        for index, arch in rows
+    }
 
 
 def _located(turns: Sequence[Sequence[float]]) -> Floats:

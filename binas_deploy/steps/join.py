@@ -15,7 +15,7 @@ from binas_deploy.errors import BinasError
 from binas_deploy.measurement import Measurement, Steady
 from binas_deploy.steps.tables import TABLES, table_lock
 from binas_deploy.table import Anchor, LatencyTable, MeasuringRun, table_path
-from binas_deploy.table.growth import ORIGIN, grown, next_run, refusal
+from binas_deploy.table.growth import ORIGIN, grown, made_of, next_run, refusal
 
 VERIFY: Final = "verify"
 KIND: Final = "searched"
@@ -59,7 +59,7 @@ def _reason(table: LatencyTable, manifest: Manifest, report: VerificationReport)
         return "its calls were in another rhythm"
     if latency.statistic != table.statistic:
         return f"the table is of the {table.statistic}, measured was the {latency.statistic}"
-    if any(row.arch == manifest.architecture and row.slowdown == 1 for row in table.anchors):
+    if any(row.arch == manifest.architecture for row in made_of(table)):
         return "it is one of those that the table was made of"
     if (coarse := _relative_sd(latency)) > _COARSE * table.calibration.noise:
         usual = 100 * table.calibration.noise

@@ -23,8 +23,8 @@ def grown(table: LatencyTable, anchor: Anchor, run: MeasuringRun) -> LatencyTabl
     """
     if reason := refusal(table) or ("" if run.host.get(ORIGIN) else "its run says no origin"):
         raise InputError(f"a network cannot join the latency table of device '{table.device}': {reason}.")
-    later = {row.id for row in table.runs if row.host.get(ORIGIN)}
-    kept = [row for row in table.anchors if row.arch != anchor.arch or not later.issuperset(_runs_of(row))]
+    later = _later(table)
+    kept = [row for row in table.anchors if row.arch != anchor.arch or not _joined(row, later)]
     named = {number for row in kept for number in _runs_of(row)}
     made = LatencyTable.build(
         space=table.space,
@@ -39,6 +39,12 @@ def grown(table: LatencyTable, anchor: Anchor, run: MeasuringRun) -> LatencyTabl
     return replace(made, grown_from=table.digests)
 
 
+def made_of(table: LatencyTable) -> list[Anchor]:
+    """The whole networks that the table was made of: all but those that joined it."""
+    later = _later(table)
+    return [row for row in table.anchors if not _joined(row, later)]
+
+
 def refusal(table: LatencyTable) -> str:
     """Why no network can join a table, empty where it can."""
     if not table.pieces:
@@ -51,6 +57,15 @@ def refusal(table: LatencyTable) -> str:
 def next_run(table: LatencyTable) -> int:
     """The id of a further measuring run."""
     return 1 + max(run.id for run in table.runs)
+
+
+def _later(table: LatencyTable) -> set[int]:
+    """Ids of the runs that networks joined from."""
+    return {row.id for row in table.runs if row.host.get(ORIGIN)}
+
+
+def _joined(anchor: Anchor, later: set[int]) -> bool:
+    return later.issuperset(_runs_of(anchor))
 
 
 def _runs_of(anchor: Anchor) -> set[int]:

@@ -119,9 +119,11 @@ def test_step_by_step(place: Path, run: Run, supernet: Path) -> None:
     assert report["format"] == "binas-deploy/verification"
     without = run("verify", "export/mine", "--no-accuracy")
     assert without.returncode == 0, without.stderr
-    unmeasured = run("verify", "export/mine", "--data", "elsewhere.npz")
+    assert " the latency table" in without.stdout.splitlines()[-1]  # joins it, or why not
+    unmeasured = run("verify", "export/mine", "--data", "elsewhere.npz", "--no-join")
     assert unmeasured.returncode == 4
     assert "NOT MEASURED" in unmeasured.stdout
+    assert "the latency table" not in unmeasured.stdout.splitlines()[-1]
 
 
 def test_deploy(place: Path, run: Run, supernet: Path) -> None:

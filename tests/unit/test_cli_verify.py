@@ -17,7 +17,8 @@ from binas_deploy.cli.main import cli
 from binas_deploy.documents import digest
 from binas_deploy.errors import MismatchError
 from binas_deploy.search_result import SearchResult
-from binas_deploy.table import LatencyTable
+from binas_deploy.steps.tables import TABLES
+from binas_deploy.table import LatencyTable, table_path
 from binas_deploy.testing.bundles import write_bundle
 
 pytestmark = pytest.mark.usefixtures("fake_adapter")
@@ -47,6 +48,18 @@ def test_verify_json_is_the_file(bundle: Bundle, workspace: Path) -> None:
     assert result.stdout == (bundle[0] / "verification.json").read_text()
     assert (document["accuracy"]["verdict"], document["accuracy"]["asked"]) == ("not measured", True)
     assert result.exit_code == document["exit_code"] == 4
+
+
+def test_verify_tells_what_became_of_it_for_the_table(
+    bundle: Bundle, fake_table: LatencyTable, workspace: Path
+) -> None:
+    words = ["verify", str(bundle[0]), "--workspace", str(workspace), "--no-accuracy"]
+    path = table_path(workspace / TABLES, fake_table.device, fake_table.space.name, fake_table.conditions)
+    fake_table.save(path)
+    assert run(*words).stdout.endswith("the network does not join the latency table: no clock measured it.\n")
+    assert "join" not in run(*words, "--no-join").stdout
+    path.write_text("{")
+    assert "join" not in run(*words).stdout
 
 
 def test_verify_asks_and_measures_besides(bundle: Bundle, workspace: Path, tmp_path: Path) -> None:
