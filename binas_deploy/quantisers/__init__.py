@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Final
 
-from binas_deploy.errors import InputError
+from binas_deploy.by_name import made
 from binas_deploy.quantisers.base import Quantiser
 
 _HOME: Final = {
-    "nncf": ("binas_deploy.quantisers.nncf", "NncfQuantiser"),
-    "onnxruntime": ("binas_deploy.quantisers.onnxruntime", "OnnxRuntimeQuantiser"),
+    "nncf": "binas_deploy.quantisers.nncf:NncfQuantiser",
+    "onnxruntime": "binas_deploy.quantisers.onnxruntime:OnnxRuntimeQuantiser",
 }
 
 
@@ -25,8 +24,5 @@ def quantiser(name: str) -> Quantiser:
     Raises:
         InputError: unknown name.
     """
-    if name not in _HOME:
-        raise InputError(f"unknown quantiser {name!r}. Known: {', '.join(quantiser_names())}.")
-    module, attribute = _HOME[name]
-    found: Quantiser = getattr(importlib.import_module(module), attribute)()
+    found: Quantiser = made("quantiser", name, _HOME)
     return found

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Final
 
-from binas_deploy.errors import InputError
+from binas_deploy.by_name import made
 from binas_deploy.solvers.base import Solver
 
 _HOME: Final = {
-    "frontier": ("binas_deploy.solvers.frontier", "FrontierSolver"),
-    "milp": ("binas_deploy.solvers.milp", "MilpSolver"),
+    "frontier": "binas_deploy.solvers.frontier:FrontierSolver",
+    "milp": "binas_deploy.solvers.milp:MilpSolver",
 }
 AUTO: Final = "auto"
 
@@ -33,8 +32,5 @@ def solver(name: str) -> Solver:
     Raises:
         InputError: unknown name.
     """
-    if name not in _HOME:
-        raise InputError(f"unknown solver {name!r}. Known: {', '.join(solver_names())}; {AUTO} chooses.")
-    module, attribute = _HOME[name]
-    found: Solver = getattr(importlib.import_module(module), attribute)()
+    found: Solver = made("solver", name, _HOME, f"; {AUTO} chooses")
     return found

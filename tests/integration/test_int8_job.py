@@ -8,9 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -35,20 +33,15 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, tiny_space_path: Path) -> Path:
+def place(
+    tmp_path_factory: pytest.TempPathFactory, tiny_space_path: Path, write_images: Callable[[Path, int], None]
+) -> Path:
     folder = tmp_path_factory.mktemp("int8-job")
     (folder / "devices").mkdir()
     for name, adapter in (("cpu", "onnxruntime"), ("ov", "openvino")):
         (folder / "devices" / f"{name}.toml").write_text(DEVICE.format(name=name, adapter=adapter), encoding="utf-8")
     (folder / "tiny.toml").write_text(tiny_space_path.read_text(encoding="utf-8"), encoding="utf-8")
-    rng = np.random.default_rng(0)
-    arrays: dict[str, Any] = {}
-    for split, count in (("train", 600), ("test", 100)):
-        labels = np.arange(count) % 5
-        noise = rng.integers(0, 128, (count, 8, 8, 3))
-        arrays[f"{split}_images"] = (noise + 25 * labels[:, None, None, None]).astype(np.uint8)
-        arrays[f"{split}_labels"] = labels.astype(np.int64)
-    np.savez(folder / "images.npz", **arrays)
+    write_images(folder / "images.npz", 600)
     return folder
 
 
