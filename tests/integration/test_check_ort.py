@@ -273,9 +273,8 @@ def test_simulated_latencies_never_pass(workspace: Path, monkeypatch: pytest.Mon
 
 @pytest.fixture
 def long_check(workspace: Path) -> Iterator[subprocess.Popen[str]]:
-    code = "from binas_deploy.cli.main import main; main()"
     words = ["check", "--against", str(copy_of(workspace)), "--force", "--pairs", "200", "--workspace", str(workspace)]
-    process = subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-m", "binas_deploy", *words], stderr=subprocess.PIPE, text=True)
     yield process
     process.kill()
     process.wait()

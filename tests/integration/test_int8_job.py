@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("torch")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-COMMAND = [sys.executable, "-c", "from binas_deploy.cli.main import main; main()"]
+COMMAND = [sys.executable, "-m", "binas_deploy"]
 DEVICE = """\
 format = "binas-deploy/device"
 version = 1

@@ -34,9 +34,8 @@ DRAWN = {"random": "drawn", "searched": "drawn"}
 
 
 def start(workspace: Path, space: Path) -> subprocess.Popen[str]:
-    code = "from binas_deploy.cli.main import main; main()"
     words = ["profile", "--device", "mine", "--space", str(space), "--workspace", str(workspace), "-q"]
-    return subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-m", "binas_deploy", *words], stderr=subprocess.PIPE, text=True)
 
 
 def made(folder: Path) -> Path:

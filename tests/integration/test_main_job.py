@@ -19,7 +19,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 
-COMMAND = [sys.executable, "-c", "from binas_deploy.cli.main import main; main()"]
+COMMAND = [sys.executable, "-m", "binas_deploy"]
 QUICK_DEVICE = """\
 format = "binas-deploy/device"
 version = 1

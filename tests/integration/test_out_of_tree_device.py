@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "out_of_tree_device"
-COMMAND = [sys.executable, "-c", "from binas_deploy.cli.main import main; main()"]
+COMMAND = [sys.executable, "-m", "binas_deploy"]
 
 
 @pytest.fixture(scope="module")

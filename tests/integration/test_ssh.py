@@ -167,10 +167,9 @@ def test_several_devices_profile_at_the_same_time(server: LoopbackSsh, tiny_spac
             + "\n".join(words),
             encoding="utf-8",
         )
-    code = "from binas_deploy.cli.main import main; main()"
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", code, "profile", "--device", name, "--space", str(tiny_space_path), "-q"],
+            [sys.executable, "-m", "binas_deploy", "profile", "--device", name, "--space", str(tiny_space_path), "-q"],
             cwd=tmp_path, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": _path()},
         )
         for name in ("one", "two")
@@ -228,9 +227,8 @@ def test_setup_says_what_python_is_missing(server: LoopbackSsh, tmp_path: Path) 
 
 
 def cli(*words: str) -> subprocess.CompletedProcess[str]:
-    code = "from binas_deploy.cli.main import main; main()"
     return subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, timeout=200,
+        [sys.executable, "-m", "binas_deploy", *words], capture_output=True, text=True, check=False, timeout=200,
         env={**os.environ, "PYTHONPATH": _path()},
     )  # fmt: skip
 

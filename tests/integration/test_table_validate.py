@@ -26,7 +26,7 @@ networks = 30
 
 
 def binas(workspace: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from binas_deploy.cli.main import main; main()", *map(str, arguments)]
+    command = [sys.executable, "-m", "binas_deploy", *map(str, arguments)]
     return subprocess.run(
         [*command, "--workspace", str(workspace)], capture_output=True, text=True, check=False, timeout=300
     )
