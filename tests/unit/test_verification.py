@@ -157,6 +157,26 @@ def test_the_latency_verdict_is_by_the_bounds_over_processes() -> None:
     assert "is over the budget of 0.4000 ms" in latency(budget=400_000).reason
 
 
+def test_no_verdict_is_against_most_of_the_processes() -> None:
+    """Beside the anchors they agree, so that the bounds are near: only the machine was another in one process."""
+
+    def swinging(values: Sequence[int], mean_speed: int) -> Latency:
+        found = latency(values)
+        return replace(
+            found, processes=tuple(replace(row, slowness=row.value_ns / mean_speed) for row in found.processes)
+        )
+
+    fast = swinging([505_000, 504_000, 350_000, 503_000], 480_000)
+    assert fast.interval is not None
+    assert fast.interval[1] < fast.budget_ns < fast.settled_ns == 503_000
+    assert fast.verdict is Verdict.INCONCLUSIVE
+    assert "3 of 4 fresh processes were over the budget of 0.5000 ms" in fast.reason
+    assert swinging([490_000, 504_000, 350_000, 503_000], 480_000).verdict is Verdict.PASS
+    slow = swinging([495_000, 494_000, 700_000, 493_000], 540_000)
+    assert (slow.verdict, slow.over_budget) == (Verdict.INCONCLUSIVE, 1)
+    assert swinging([505_000, 494_000, 700_000, 493_000], 540_000).verdict is Verdict.FAIL
+
+
 def test_too_few_processes_decide_nothing() -> None:
     found = latency([400_000, 400_100])
     assert (found.interval, found.verdict) == (None, Verdict.INCONCLUSIVE)
