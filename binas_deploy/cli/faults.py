@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import click
@@ -47,7 +47,7 @@ def report(error: BaseException, *, debug: bool) -> int:
 
 def _explain(error: BaseException) -> tuple[str, int]:
     """(message or nothing, exit code)."""
-    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+    if any(isinstance(cause, (KeyboardInterrupt, click.Abort)) for cause in _causes(error)):
         return "interrupted", EXIT_INTERRUPTED
     if isinstance(error, BrokenPipeError):
         return "", EXIT_BROKEN_PIPE
@@ -62,6 +62,17 @@ def _explain(error: BaseException) -> tuple[str, int]:
     defect = f"error: a defect of binas-deploy: {type(error).__name__}: {error}"
     remedy = f"Run the command again with --debug (or {DEBUG_VARIABLE}=1) for the traceback, and report it."
     return f"{defect}\n{remedy}", EXIT_INTERNAL
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error itself first, then what it was raised from.
+
+    A compiled extension that is interrupted while it is being imported raises an ImportError from the interruption.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__
 
 
 def _abandon_stdout() -> None:

@@ -207,6 +207,23 @@ def test_an_interrupt_is_130(error: BaseException, command_that: Callable[[Calla
     assert (result.exit_code, result.stderr) == (130, "interrupted\n")
 
 
+def test_an_interrupted_import_is_an_interrupt(command_that: Callable[[Callable[[], object]], None]) -> None:
+    """What compiled extensions make of it, and what an adapter makes of that."""
+
+    def interrupted() -> None:
+        try:
+            try:
+                raise KeyboardInterrupt
+            except KeyboardInterrupt as error:
+                raise ImportError("initialization failed") from error
+        except ImportError as error:
+            raise errors.DeviceError("ONNX Runtime is installed and cannot be imported") from error
+
+    command_that(interrupted)
+    result = run("init")
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+
+
 def test_a_click_error_is_never_taken_for_a_verdict(command_that: Callable[[Callable[[], object]], None]) -> None:
     command_that(raising(click.ClickException("no")))
     assert run("init").exit_code == 2
