@@ -65,14 +65,15 @@ def _explain(error: BaseException) -> tuple[str, int]:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error itself first, then what it was raised from.
+    """The error itself first, then what it was raised from, or while that was handled.
 
-    A compiled extension that is interrupted while it is being imported raises an ImportError from the interruption.
+    Of an interruption, a compiled extension that is being imported makes an ImportError, and a pool of processes that
+    is being started a RuntimeError.
     """
     seen: BaseException | None = error
     while seen is not None:
         yield seen
-        seen = seen.__cause__
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
 
 
 def _abandon_stdout() -> None:

@@ -177,6 +177,7 @@ def test_ctrl_c_leaves_nothing_half_done(place: Path, run: Run, supernet: Path, 
     time.sleep(1.0)  # imports are under way or over; wherever it is, the promise is the same
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
-    assert process.returncode in (130, 0)  # a fast machine may have finished
-    if process.returncode == 130:
+    # A fast machine may have finished; CPython ends by the signal itself where it was compiling a class meanwhile.
+    assert process.returncode in (130, -signal.SIGINT, 0)
+    if process.returncode != 0:
         assert before == {path: path.read_bytes() for path in sorted((place / "export").rglob("*")) if path.is_file()}

@@ -207,19 +207,29 @@ def test_an_interrupt_is_130(error: BaseException, command_that: Callable[[Calla
     assert (result.exit_code, result.stderr) == (130, "interrupted\n")
 
 
-def test_an_interrupted_import_is_an_interrupt(command_that: Callable[[Callable[[], object]], None]) -> None:
-    """What compiled extensions make of it, and what an adapter makes of that."""
-
-    def interrupted() -> None:
+def interrupted_import() -> None:
+    """What a compiled extension makes of it, and what an adapter makes of that."""
+    try:
         try:
-            try:
-                raise KeyboardInterrupt
-            except KeyboardInterrupt as error:
-                raise ImportError("initialization failed") from error
-        except ImportError as error:
-            raise errors.DeviceError("ONNX Runtime is installed and cannot be imported") from error
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise ImportError("initialization failed") from error
+    except ImportError as error:
+        raise errors.DeviceError("ONNX Runtime is installed and cannot be imported") from error
 
-    command_that(interrupted)
+
+def interrupted_start() -> None:
+    try:
+        raise KeyboardInterrupt
+    finally:
+        raise RuntimeError("cannot join thread before it is started")
+
+
+@pytest.mark.parametrize("what", [interrupted_import, interrupted_start])
+def test_what_libraries_make_of_an_interrupt_is_one(
+    what: Callable[[], None], command_that: Callable[[Callable[[], object]], None]
+) -> None:
+    command_that(what)
     result = run("init")
     assert (result.exit_code, result.stderr) == (130, "interrupted\n")
 
