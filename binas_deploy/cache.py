@@ -17,3 +17,8 @@ CACHE_VARIABLE: Final = "BINAS_DEPLOY_CACHE"
 def cache_folder() -> Path:
     """``$BINAS_DEPLOY_CACHE``, else the platform's cache folder."""
     return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("binas-deploy", appauthor=False))
+
+
+def compiled_cache() -> Path:
+    """Where devices keep what they compile."""
+    return cache_folder() / "compiled"

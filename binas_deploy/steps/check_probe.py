@@ -21,7 +21,7 @@ from typing import IO, Any, Final
 import numpy as np
 
 from binas_deploy.adapters.base import Device, Executable, Feed, Precision, Program
-from binas_deploy.cache import cache_folder
+from binas_deploy.cache import compiled_cache
 from binas_deploy.errors import EXIT_INTERNAL, BinasError, DeviceError
 from binas_deploy.model import INPUT_NAME, OnnxModel
 from binas_deploy.visit import Timing, take_visit
@@ -105,7 +105,7 @@ def _read(path: Path, sha256: str) -> bytes:
 def _program(device: Device, subject: Mapping[str, Any], model: OnnxModel, precision: Precision) -> Program:
     """A stored format as it stands, or what the device makes of the model."""
     if not subject["format"]:
-        return device.compile(model, precision=precision, cache=cache_folder() / "compiled")
+        return device.compile(model, precision=precision, cache=compiled_cache())
     from binas_deploy.exporters.registry import find_exporter  # knows all formats, and few bundles need it
 
     files = {Path(path).name: _read(Path(path), sha256) for path, sha256 in subject["files"]}

@@ -21,12 +21,12 @@ from binas_deploy.adapters.base import Device, Feed, Precision
 from binas_deploy.adapters.registry import make_device
 from binas_deploy.block import Block, Head, block_text
 from binas_deploy.bundle.parity import Divergence
+from binas_deploy.cache import compiled_cache
 from binas_deploy.errors import BinasError
 from binas_deploy.graph import named_pieces
 from binas_deploy.model import INPUT_NAME, OUTPUT_NAME, OnnxModel
 from binas_deploy.progress import SILENT, Progress
 from binas_deploy.space import Architecture, SearchSpace
-from binas_deploy.steps.subjects import compiled_cache
 from binas_deploy.surgery import Node, cut_at, nodes_of, with_every_value
 
 Floats = NDArray[np.float32]

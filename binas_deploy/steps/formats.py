@@ -12,6 +12,7 @@ import onnx
 
 from binas_deploy.adapters.base import Device, Precision, Program
 from binas_deploy.bundle.manifest import MODEL_NAME, ONNX, Format, Manifest, most_bytes, read_files, read_model
+from binas_deploy.cache import compiled_cache
 from binas_deploy.conditions import Conditions
 from binas_deploy.devices import DeviceSpec, device_conditions, device_files, load_device_spec, open_device
 from binas_deploy.documents import write_atomic
@@ -19,7 +20,6 @@ from binas_deploy.errors import DocumentError
 from binas_deploy.exporters.base import Exporter
 from binas_deploy.exporters.registry import exporter_of, find_exporter, require_runtime
 from binas_deploy.model import OnnxModel
-from binas_deploy.steps.subjects import compiled_cache
 
 
 @dataclass(frozen=True)

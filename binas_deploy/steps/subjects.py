@@ -6,14 +6,13 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from binas_deploy.adapters.base import Device, Executable, Precision, Program, RunsElsewhere
 from binas_deploy.adapters.host import usable_cpus
-from binas_deploy.cache import cache_folder
+from binas_deploy.cache import cache_folder, compiled_cache
 from binas_deploy.measure import Subject
 from binas_deploy.measured_models import network_key, network_model, piece_model, seeded
 from binas_deploy.model import INPUT_NAME, OnnxModel
@@ -25,7 +24,6 @@ from binas_deploy.table import LatencyTable
 __all__ = [
     "anchor_models",
     "anchor_subjects",
-    "compiled_cache",
     "network_key",
     "network_model",
     "open_subjects",
@@ -120,8 +118,3 @@ def network_feed(key: str, model: OnnxModel) -> dict[str, np.ndarray[tuple[int, 
 def _fit_in_memory(models: Mapping[str, OnnxModel], machine: Machine) -> bool:
     needed = _MEMORY_PER_BYTE * sum(len(model.payload) for model in models.values())
     return needed < _SHARE_OF_MEMORY * machine.available_memory()
-
-
-def compiled_cache() -> Path:
-    """Where devices keep what they compile."""
-    return cache_folder() / "compiled"

@@ -22,11 +22,11 @@ from binas_deploy.adapters.base import Device, Executable, Feed, Precision, Prog
 from binas_deploy.bundle.latency import Replication
 from binas_deploy.bundle.manifest import Manifest, read_model
 from binas_deploy.bundle.sweep import Point
+from binas_deploy.cache import compiled_cache
 from binas_deploy.devices import DeviceSpec, open_device
 from binas_deploy.errors import InputError
 from binas_deploy.steps.formats import network_program
 from binas_deploy.steps.fresh import in_fresh_process
-from binas_deploy.steps.subjects import compiled_cache
 from binas_deploy.surgery import with_batch
 from binas_deploy.visit import checked_samples
 
