@@ -37,6 +37,7 @@ from binas_deploy.model import OUTPUT_NAME, OnnxModel
 from binas_deploy.progress import Progress
 from binas_deploy.space_file import load_space
 from binas_deploy.steps.subjects import network_feed, network_model, open_subjects
+from binas_deploy.testing.device_suite.candidate import difference
 
 NAME: Final = "every_device"
 TIMING: Final = Timing(warmup_ms=5.0, samples_per_visit=4, visit_ms=100.0, min_rounds=20, max_rounds=40)
@@ -114,7 +115,7 @@ def _checked(spec: DeviceSpec, subject: Subject, expected: Floats) -> _Row:
         "runtime": f"{identity['runtime']} {identity['runtime_version']}",
         "device_model": identity["device_model"],
         "precision": spec.precision,
-        "difference": float(np.abs(found - expected).max() / np.abs(expected).max()),
+        "difference": difference(found, expected),
     }
 
 

@@ -7,7 +7,7 @@ second one did.
 
     python benchmarks/joining.py TABLE.json TABLE.json ... [--join 10] [--draws 3] [--seed N]
 
-Takes a second or two a draw. Writes benchmarks/results/joining.json.
+Takes about three seconds a draw. Writes benchmarks/results/joining.json.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from record import RESULTS, conditions, parser_of, write
 
 from binas_deploy.cli.render import table
 from binas_deploy.measurement import Measurement
+from binas_deploy.steps.join import KIND, VERIFY
 from binas_deploy.steps.networks import KINDS
-from binas_deploy.table import Anchor, LatencyTable
+from binas_deploy.table import Anchor, LatencyTable, MeasuringRun
+from binas_deploy.table.growth import ORIGIN, grown, next_run
 
 NAME: Final = "joining"
-SEARCHED: Final = "searched"
 Row = dict[str, Any]
 
 
@@ -58,7 +59,7 @@ def _columns() -> dict[str, Row]:
 
 def _gain(made: LatencyTable, column: Row, args: argparse.Namespace) -> Row:
     rng = np.random.default_rng(args.seed)
-    searched = [row for row in column["networks"] if row["kind"] == SEARCHED]
+    searched = [row for row in column["networks"] if row["kind"] == KIND]
     before, after = [], []
     for _ in range(args.draws):
         chosen = set(rng.choice(len(searched), args.join, replace=False).tolist())
@@ -76,22 +77,14 @@ def _gain(made: LatencyTable, column: Row, args: argparse.Namespace) -> Row:
 
 
 def _joined(made: LatencyTable, rows: Sequence[Row]) -> LatencyTable:
-    return LatencyTable.build(
-        space=made.space,
-        device=made.device,
-        conditions=made.conditions,
-        created=made.created,
-        runs=made.runs,
-        pieces=made.pieces,
-        anchors=[*made.anchors, *(_anchor(made, row) for row in rows)],
-        simulated=made.simulated,
-    )
-
-
-def _anchor(made: LatencyTable, row: Row) -> Anchor:
-    """As the first process measured it, beside the table's own networks."""
-    measurement = Measurement(np.array([row["measured_ns"][0]]), np.array([made.runs[-1].id]))
-    return Anchor(made.space.architecture(row["network"]), SEARCHED, measurement, slowdown=_slowdown(made, row, 0))
+    """One after the other, each as the first process measured it beside the table's own networks."""
+    table = made
+    for row in rows:
+        run = MeasuringRun(next_run(table), made.created, {ORIGIN: VERIFY})
+        measurement = Measurement(np.array([row["measured_ns"][0]]), np.array([run.id]))
+        arch, slowdown = made.space.architecture(row["network"]), _slowdown(made, row, 0)
+        table = grown(table, Anchor(arch, KIND, measurement, slowdown=slowdown), run)
+    return table
 
 
 def _slowdown(made: LatencyTable, row: Row, process: int) -> float:
@@ -119,7 +112,7 @@ def _text(rows: Sequence[Row]) -> str:
 
 
 def _line(runtime: str, threads: object, when: str, rows: Sequence[Row]) -> tuple[object, ...]:
-    ends = [(kind, end) for kind in ("random", SEARCHED) for end in ("before", "after")]
+    ends = [(kind, end) for kind in KINDS for end in ("before", "after")]
     return (runtime, threads, when, *(f"{np.mean([row[kind][end] for row in rows]):.2f}" for kind, end in ends))
 
 

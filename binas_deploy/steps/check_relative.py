@@ -78,11 +78,9 @@ def _measured(spec: DeviceSpec, manifest: Manifest, head: Arm, progress: Progres
 
 
 def _anchor_models(manifest: Manifest) -> dict[str, OnnxModel]:
-    rows = enumerate(anchor.arch for anchor in manifest.anchors)
-    return {
-        f"{index} {network_key(manifest.space, arch)}": network_model(manifest.space, arch, manifest.asked.batch)
-        for index, arch in rows
-    }
+    space, batch = manifest.space, manifest.asked.batch
+    rows = enumerate(manifest.anchors)
+    return {f"{i} {network_key(space, row.arch)}": network_model(space, row.arch, batch) for i, row in rows}
 
 
 def _located(turns: Sequence[Sequence[float]]) -> Floats:

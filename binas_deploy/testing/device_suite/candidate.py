@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 from unittest import SkipTest
 
 import numpy as np
@@ -115,7 +115,7 @@ def require_near(found: Floats, expected: Floats, tolerance: float) -> None:
     require(error <= tolerance, f"outputs differ from the reference by {error:.2e} of its largest value")
 
 
-def difference(found: Floats, expected: Floats) -> float:
+def difference(found: NDArray[np.floating[Any]], expected: NDArray[np.floating[Any]]) -> float:
     """Max |found - expected| / max |expected|."""
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
